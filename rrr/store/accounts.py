@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['open_account', 'record_order', 'record_status', 'record_fill', 'record_marks', 'list_accounts', 'last_snapshot',
-           'list_orders', 'list_fills', 'equity_curve', 'list_positions']
+           'opening_cash', 'list_orders', 'list_fills', 'equity_curve', 'list_positions']
 
 # %% ../../nbs/10_store/05_accounts.ipynb #ddc8d5a2
 from decimal import Decimal
@@ -140,6 +140,16 @@ def last_snapshot(
         query = sa.select(t).where(t.c.account == account).order_by(t.c.snapshot_id.desc()).limit(1)
         row = c.execute(query).mappings().first()
     return dict(row) if row else None
+
+
+def opening_cash(
+    db: Database,
+    account: str,
+) -> Decimal:  # quote
+    "The cash that an account was opened with."
+    t = SnapshotRow.__table__
+    with db.read() as c:
+        return c.execute(sa.select(t.c.cash).where(t.c.account == account, t.c.cause == "open")).scalar_one()
 
 
 def _page(db: Database, query: sa.Select, limit: int | None, offset: int) -> tuple[int, list[dict]]:

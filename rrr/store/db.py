@@ -56,7 +56,8 @@ def make_engine(
     if not url.startswith("sqlite"):
         pool = dict(pool_size=pool_min, max_overflow=pool_max - pool_min, pool_timeout=pool_timeout)
         return sa.create_engine(url, pool_pre_ping=True, **pool)
-    engine = sa.create_engine(url)
+    memory = dict(poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
+    engine = sa.create_engine(url, **({} if sa.make_url(url).database else memory))
 
     @sa.event.listens_for(engine, "connect")
     def _connect(connection, _record):
