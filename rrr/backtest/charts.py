@@ -117,16 +117,16 @@ def monthly_returns(
 def monthly_chart(
     b: Backtest,
 ) -> go.Figure:
-    "Monthly returns as a heat map, green above zero and red below."
+    "Monthly returns in percent as a heat map, green above zero and red below."
     table = monthly_returns(b)
     reach = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
-    text = table.map(lambda v: "" if math.isnan(v) else f"{v:.1%}").to_numpy()
+    text = table.map(lambda v: "" if math.isnan(v) else f"{100 * v:.1f}").to_numpy()
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     f = go.Figure(
         go.Heatmap(
             z=table.to_numpy(), x=months, y=[str(y) for y in table.index], text=text, texttemplate="%{text}",
             colorscale=[[0, "#f87171"], [0.5, "#ffffff"], [1, "#4ade80"]], zmin=-reach, zmax=reach, showscale=False,
-            hovertemplate="%{x} %{y}: %{text}<extra></extra>", xgap=2, ygap=2,
+            hovertemplate="%{x} %{y}: %{text} %<extra></extra>", xgap=2, ygap=2, textfont=dict(size=11),
         )
     )  # fmt: skip
     f = _styled(f, 90 + 34 * len(table), "").update_yaxes(autorange="reversed", type="category")

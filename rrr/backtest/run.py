@@ -55,7 +55,7 @@ class Backtest:
     cash: pd.Series  # quote, at each close
     position: pd.Series  # base units, at each close
     capital: float
-    costs: Costs
+    costs: Costs  # with the quantity step in force
     hashes: dict[str, str] = field(default_factory=dict)  # data, code
 
     @cached_property
@@ -184,7 +184,7 @@ def backtest(
 ) -> Backtest:
     "Run a strategy over bars; raise `ParameterError` or `DataError` for what cannot be run."
     s = get_strategy(strategy) if isinstance(strategy, str) else strategy
-    costs, params = costs or Costs(), s.params(params)
+    params = s.params(params)
     if not 0 < capital < EXACT_BELOW or not math.isfinite(capital):
         raise ParameterError(f"capital must be above 0 and below {EXACT_BELOW:,.0f}, not {capital!r}.")
     known = {"symbol": "?", "synthetic": False} | bars.attrs
@@ -197,6 +197,7 @@ def backtest(
         raise DataError("no bars from the asked start on.")
     target = _targets(s, frame, params).iloc[skip:]
     traded = frame.iloc[skip:]
+    costs = (costs or Costs()).with_lot(capital, float(traded["open"].iloc[0]))
     arrays = [traded[k].to_numpy(dtype=float) for k in ("open", "close")]
     fees = (costs.fee, costs.slippage, float(costs.lot), float(costs.min_notional))
     orders, cash, position = run_bars(*arrays, target.to_numpy(dtype=float), float(capital), *fees)

@@ -197,6 +197,6 @@ def read_layers(
         if value is not None:
             given.add(key, plain(value), "the command line")
     for key, value in os.environ.items():
-        if key.startswith(prefix) or (key.isupper() and key.lower() in settings.model_fields):
+        if (key.startswith(prefix) and key != "RRR_RUN_ID") or (key.isupper() and key.lower() in settings.model_fields):
             environment.add(key, value, "the environment")
     return [given, environment, env_file(settings, folder), ini_file(settings, folder)]

@@ -108,7 +108,7 @@ class Engine:
         if signed == 0.0:
             return
         side = Side.buy if signed > 0 else Side.sell
-        asked = to_decimal(abs(signed)) if c.lot == 0 else rounded(abs(signed))
+        asked = to_decimal(abs(signed))
         name = order_id(self.account, self.symbol, bar.close_ms)
         order = Order(name, self.symbol, side, asked, bar.close_ms, to_decimal(target), strategy_id=self.strategy.name)
         record_order(self.db, self.account, order)

@@ -55,7 +55,7 @@ class PaperExchange:
         self,
         symbol: str,
         cash: Decimal,  # opening balance in quote currency
-        costs: Costs,
+        costs: Costs,  # with a quantity step
     ):
         self.symbol, self.costs = symbol, costs
         self.base, self.quote = symbol.split("-")
@@ -109,7 +109,7 @@ class PaperExchange:
             self._dropped[order.order_id] = f"{self._cash} {self.quote} and {self._held} {self.base} afford nothing"
             return
         everything = filled < 0 and -filled >= float(self._held)
-        quantity = self._held if everything else (to_decimal(abs(filled)) if c.lot == 0 else rounded(abs(filled)))
+        quantity = self._held if everything else to_decimal(abs(filled))
         number = f"{len(self._fills) + 1:08d}"
         fill = Fill(
             number, order.order_id, self.symbol, order.side, quantity, to_decimal(price), rounded(value), rounded(fee),

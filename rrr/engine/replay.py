@@ -7,6 +7,7 @@ __all__ = ['replay']
 
 # %% ../../nbs/70_engine/03_replay.ipynb #7e52afd4
 from collections.abc import Callable
+from dataclasses import asdict
 from decimal import Decimal
 
 import numpy as np
@@ -47,7 +48,8 @@ def replay(
         capital=str(capital),
         synthetic=bars.attrs["synthetic"],
     )
-    record |= dict(fee_bps=costs.fee_bps, slippage_bps=costs.slippage_bps)
+    costs = costs.with_lot(float(capital), float(bars["open"].iloc[first]))
+    record |= asdict(costs)
     start_job(db, account, "replay", record)
     try:
         venue = PaperExchange(symbol, capital, costs)

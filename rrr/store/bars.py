@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,8 @@ def _select(c: sa.Connection, symbol: str, interval: str, start_ms: int | None, 
         query = query.where(t.c.timestamp >= start_ms)
     if end_ms is not None:
         query = query.where(t.c.timestamp < end_ms)
-    rows = c.execute(query.order_by(t.c.timestamp)).fetchall()
-    columns = np.array(rows, dtype=float).reshape(-1, 6)  # ms below 2**53: exact
+    rows = c.execution_options(yield_per=50_000).execute(query.order_by(t.c.timestamp))
+    columns = np.fromiter(chain.from_iterable(rows), dtype=float).reshape(-1, 6)  # ms below 2**53: exact
     return bars_frame(columns[:, 0].astype(np.int64), columns[:, 1:])
 
 
