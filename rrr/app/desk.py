@@ -78,7 +78,7 @@ class Recorder:
         failed = str(r.failed_cell) if r.failed_cell else None
         finish_job(self.db, r.run_id, r.status, error=r.error, failed_cell=failed, **files)
 
-
+# %% ../../nbs/90_app/06_desk.ipynb #d9ac7b95
 class Desk:
     "A home folder with its settings, database and reports"
 
