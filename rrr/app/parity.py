@@ -58,10 +58,8 @@ def compare(
     account: str,  # of the replayed session
 ) -> Parity:
     "Compare a session with the backtest of the same strategy, bars and costs."
-    times = epoch_ms(b.fills.index).tolist()
-    wanted = [
-        _fill(ms, side, Decimal(str(abs(q)))) for ms, side, q in zip(times, b.fills.side, b.fills.quantity, strict=True)
-    ]
+    times, sizes = epoch_ms(b.fills.index).tolist(), b.exact_quantities()
+    wanted = [_fill(ms, side, q) for ms, side, q in zip(times, b.fills.side, sizes, strict=True)]
     rows = list_fills(db, account)[1]
     done = [_fill(round(r["timestamp"].timestamp() * 1000), r["side"], r["quantity"]) for r in rows]
     same = next((i for i, (x, y) in enumerate(zip(done, wanted, strict=False)) if x != y), min(len(done), len(wanted)))

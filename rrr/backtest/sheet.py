@@ -114,7 +114,7 @@ def metrics_table(
     head = f"<tr><th></th><th class='num'>{escape(b.strategy.name)}</th><th class='num'>buy and hold</th></tr>"
     return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
-
+# %% ../../nbs/60_backtest/05_sheet.ipynb #132ea438
 def trades_table(
     b: Backtest,
     most: int = 100,  # rows, the latest
@@ -140,7 +140,7 @@ def trades_table(
     said = f"the latest {most} of {len(t):,}" if cut else f"all {len(t):,}"
     return f"<p class='muted'>Round trips after fees, {said}, newest first; times in UTC.</p>{out.to_html()}"
 
-
+# %% ../../nbs/60_backtest/05_sheet.ipynb #5e8faae9
 def costs_table(
     b: Backtest,
 ) -> str:  # HTML
@@ -155,7 +155,7 @@ def costs_table(
     rows = {
         "Fee": f"{c.fee_bps:g} bps of the value, taker",
         "Slippage": f"{c.slippage_bps:g} bps of the open",
-        "Quantity step": f"{c.lot:g}",
+        "Quantity step": f"{c.lot:g}" if c.lot else "none known",
         "Value traded": money(float(f.value.sum())),
         "Fees paid": money(b.metrics["fees_paid"]),
         "Slippage paid": money(slipped),

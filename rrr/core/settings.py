@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 import rrr
 from .errors import ConfigError
-from .money import EXACT_BELOW
+from .money import EXACT_DIGITS
 from .sources import LayeredSettings, is_secret, plain, read_layers
 
 # %% ../../nbs/00_core/06_settings.ipynb #de16457e
@@ -76,7 +76,7 @@ Devices = Annotated[
     _text(rf"({_GPU}(\s*,\s*{_GPU})*)?", "empty, or device numbers or UUIDs with commas between", empty_is_none=False),
 ]
 Count = Annotated[int, Field(ge=1)]
-Capital = Annotated[Decimal, Field(gt=0, lt=Decimal(EXACT_BELOW), decimal_places=8)]
+Capital = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 9, max_digits=EXACT_DIGITS)]
 Fraction = Annotated[Decimal, AfterValidator(_fraction)]
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from ..core.errors import ExchangeError
-from ..core.money import rounded, to_decimal
+from ..core.money import to_decimal
 from ..core.trading import Fill, Order, Side
 from ..execution.kernel import Costs, fill_market
 
@@ -47,7 +47,7 @@ class Bar:
     open: float
     close: float
 
-
+# %% ../../nbs/70_engine/01_exchange.ipynb #c9e97145
 class PaperExchange:
     "A simulated venue for one symbol with market orders"
 
@@ -55,7 +55,7 @@ class PaperExchange:
         self,
         symbol: str,
         cash: Decimal,  # opening balance in quote currency
-        costs: Costs,  # with a quantity step
+        costs: Costs,
     ):
         self.symbol, self.costs = symbol, costs
         self.base, self.quote = symbol.split("-")
@@ -101,20 +101,17 @@ class PaperExchange:
 
     def _match(self, order: Order, bar: Bar) -> None:
         signed = float(order.quantity) * (1 if order.side == Side.buy else -1)
-        c = self.costs
-        filled, price, value, fee = fill_market(
-            signed, float(self._cash), float(self._held), bar.open, c.fee, c.slippage, float(c.lot)
+        c, held, cash = self.costs, self._held, self._cash
+        price, fee, cash_after, held_after = (
+            to_decimal(x)
+            for x in fill_market(signed, float(cash), float(held), bar.open, c.fee, c.slippage, float(c.lot))
         )
-        if filled == 0.0:
-            self._dropped[order.order_id] = f"{self._cash} {self.quote} and {self._held} {self.base} afford nothing"
+        if held_after == held:
+            self._dropped[order.order_id] = f"{cash} {self.quote} and {held} {self.base} afford nothing"
             return
-        everything = filled < 0 and -filled >= float(self._held)
-        quantity = self._held if everything else to_decimal(abs(filled))
-        number = f"{len(self._fills) + 1:08d}"
+        number, moved = f"{len(self._fills) + 1:08d}", abs(cash_after - cash + fee)
         fill = Fill(
-            number, order.order_id, self.symbol, order.side, quantity, to_decimal(price), rounded(value), rounded(fee),
-            bar.open_ms,
-        )  # fmt: skip
-        self._cash += (-fill.value if filled > 0 else fill.value) - fill.fee
-        self._held += fill.signed_quantity
+            number, order.order_id, self.symbol, order.side, abs(held_after - held), price, moved, fee, bar.open_ms
+        )
+        self._cash, self._held = cash_after, held_after
         self._fills.append(fill)

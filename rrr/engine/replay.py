@@ -15,9 +15,10 @@ import pandas as pd
 
 from ..core.errors import DataError
 from ..core.market import interval_ms
-from .engine import Engine
+from ..core.money import to_decimal
+from .engine import Books, Engine
 from .exchange import Bar, PaperExchange
-from ..execution.kernel import Costs
+from ..execution.kernel import Costs, opening_cash
 from ..store.bars import epoch_ms
 from ..store.db import Database
 from ..store.runs import finish_job, new_run_id, start_job
@@ -48,19 +49,20 @@ def replay(
         capital=str(capital),
         synthetic=bars.attrs["synthetic"],
     )
-    costs = costs.with_lot(float(capital), float(bars["open"].iloc[first]))
     record |= asdict(costs)
+    capital = to_decimal(opening_cash(float(capital)))
     start_job(db, account, "replay", record)
     try:
         venue = PaperExchange(symbol, capital, costs)
-        engine = Engine(strategy, params, symbol, venue, costs, capital, db, account, int(opens[first]))
+        books = Books(db, account, symbol, capital, int(opens[first]))
+        engine = Engine(strategy, params, venue, costs, books)
         prices = bars[["open", "close"]].to_numpy(dtype=float)
         for i in range(first, len(bars)):
             bar = Bar(int(opens[i]), int(opens[i]) + step, *prices[i].tolist())
             venue.on_bar(bar)
             engine.on_bar(bar, bars.iloc[max(0, i + 1 - engine.window) : i + 1])
             on_bar()
-        engine.flush()
+        books.flush()
     except BaseException as e:
         finish_job(
             db, account, "failed" if isinstance(e, Exception) else "interrupted", error=f"{type(e).__name__}: {e}"
