@@ -101,7 +101,9 @@ def drawdown_chart(
     f = go.Figure()
     for name, run, colour, fill in ((b.strategy.name, b, RED, "tozeroy"), ("buy and hold", b.benchmark, GREY, None)):
         curve = envelope(run.drawdown)
-        f.add_scatter(x=curve.index, y=curve, name=name, fill=fill, line=dict(color=colour, width=1.2))
+        f.add_scatter(
+            x=curve.index, y=curve, name=name, fill=fill, fillcolor="#fca5a5", line=dict(color=colour, width=1.2)
+        )
     return _styled(f, 260, "drawdown").update_yaxes(tickformat=".0%")
 
 # %% ../../nbs/60_backtest/04_charts.ipynb #5dbd6b05
@@ -120,13 +122,13 @@ def monthly_chart(
     "Monthly returns in percent as a heat map, green above zero and red below."
     table = monthly_returns(b)
     reach = float(np.nanmax(np.abs(table.to_numpy()))) or 1.0
-    text = table.map(lambda v: "" if math.isnan(v) else f"{100 * v:.1f}").to_numpy()
+    text = table.map(lambda v: "" if math.isnan(v) else f"{100 * v:.{1 if abs(v) < 0.0995 else 0}f}").to_numpy()
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     f = go.Figure(
         go.Heatmap(
             z=table.to_numpy(), x=months, y=[str(y) for y in table.index], text=text, texttemplate="%{text}",
             colorscale=[[0, "#f87171"], [0.5, "#ffffff"], [1, "#4ade80"]], zmin=-reach, zmax=reach, showscale=False,
-            hovertemplate="%{x} %{y}: %{text} %<extra></extra>", xgap=2, ygap=2, textfont=dict(size=11),
+            hovertemplate="%{x} %{y}: %{text} %<extra></extra>", xgap=2, ygap=2, textfont=dict(size=10),
         )
     )  # fmt: skip
     f = _styled(f, 90 + 34 * len(table), "").update_yaxes(autorange="reversed", type="category")

@@ -208,7 +208,11 @@ def crosscheck_table(
     "Our figures beside vectorbt's, and how far apart they are."
     out = pd.DataFrame(index=check.index)
     for column in check:
-        form = (lambda v: "–" if math.isnan(v) else f"{v:.1e}") if "difference" in column else (lambda v: number(v, 6))
+        form = (
+            (lambda v: "–" if math.isnan(v) else f"{v:.1e}")
+            if "difference" in column
+            else (lambda v: "–" if math.isnan(v) else f"{v:,.10g}")
+        )
         out[escape(column)] = check[column].map(form)
     worst = check.filter(like="our fills: difference").max().max()
     said = "agree" if worst < 1e-9 else "DIFFER"
