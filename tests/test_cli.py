@@ -195,7 +195,9 @@ def test_import_says_what_it_found_and_what_it_changed(rrr, tmp_path):
     rows[2] = rows[2].replace(",5\n", ",0\n")
     path = write(tmp_path / "gapped.csv", rows)
     code, out, _ = rrr("data", "import", path, "--symbol", "BTC-USD", "--interval", "1h")
-    assert code == 0 and "rows 22" in out and "bars missing: 2" in out and "zero volume 1" in out and "22 new bars" in out
+    assert (
+        code == 0 and "rows 22" in out and "bars missing: 2" in out and "zero volume 1" in out and "22 new bars" in out
+    )
     again = json.loads(rrr("data", "import", path, "--symbol", "BTC-USD", "--json")[1])
     assert again["written"] == {"new": 0, "changed": 0, "same": 22, "dropped_synthetic": 0}
     assert rrr("data", "import", path, "--symbol", "BTC-USD", "--interval", "5m")[0] == 1
@@ -216,7 +218,20 @@ def test_secrets_are_never_shown(rrr, monkeypatch):
 
 
 def test_replay_and_backtest_agree_from_the_command_line(filled):
-    code, out, _ = filled("trade", "--replay", "BTC-USD", "--interval", "1h", "--from", "2024-12-01", "-p", "fast=5", "-p", "slow=20", "--json")  # noqa: E501
+    code, out, _ = filled(
+        "trade",
+        "--replay",
+        "BTC-USD",
+        "--interval",
+        "1h",
+        "--from",
+        "2024-12-01",
+        "-p",
+        "fast=5",
+        "-p",
+        "slow=20",
+        "--json",
+    )  # noqa: E501
     parity = json.loads(out)["parity"]
     assert code == 0 and parity["holds"] and parity["identical_fills"] == parity["engine_fills"] > 3
     assert parity["cash_gap"] == 0 and parity["equity_gap"] <= 1e-9

@@ -128,12 +128,21 @@ def test_imports_point_up_the_list_of_layers(path):
 
 
 def test_heavy_libraries_live_in_their_layer_alone():
-    home = {"vectorbt": "backtest", "torch": "models", "lightning": "models", "optuna": "validation", "papermill": "app"}
+    home = {
+        "vectorbt": "backtest",
+        "torch": "models",
+        "lightning": "models",
+        "optuna": "validation",
+        "papermill": "app",
+    }
     for path in MODULES:
         layer = path.relative_to(ROOT / "rrr").parts[0]
         for name in imported(path):
             library = name.split(".")[0]
-            assert home.get(library, layer) == layer or (library == "vectorbt" and path.name == "bench.py"), (path, name)
+            assert home.get(library, layer) == layer or (library == "vectorbt" and path.name == "bench.py"), (
+                path,
+                name,
+            )
 
 
 def test_the_engine_and_the_api_import_no_research():

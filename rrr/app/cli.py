@@ -316,6 +316,9 @@ def lab() -> None:
     """Open JupyterLab on the notebooks.
 
     Example: rrr lab"""
+    from rrr.app.desk import require
+
+    require("jupyterlab")
     home = desk().settings
     os.environ["RRR_HOME"] = str(home.home)
     folder = home.project_root / "nbs"
