@@ -1,9 +1,12 @@
-"What tests share: where real market data lies, when it is there."
+"What tests share: where real market data lies, when it is there, and real databases."
 
 import os
 from pathlib import Path
 
 import pytest
+from stores import KINDS, Postgres, store_url
+
+from rrr.store.db import Database
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real market data in {folder} (set TEST_MARKET_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    "A PostgreSQL server; tests that need it fail where it cannot be started."
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=KINDS)
+def url(request, tmp_path) -> str:
+    "The URL of an empty database, once SQLite and once PostgreSQL."
+    with store_url(request.param, request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def db(request, tmp_path) -> Database:
+    "A fresh store, once on SQLite and once on PostgreSQL."
+    with store_url(request.param, request, tmp_path, tables=True) as url:
+        database = Database(url)
+        yield database
+        database.close()

@@ -12,7 +12,7 @@ from decimal import Decimal
 import numpy as np
 
 from ..backtest.run import Backtest
-from ..core.market import format_time
+from ..core.market import format_time, interval_ms
 from ..store.accounts import equity_curve, list_fills
 from ..store.bars import epoch_ms
 from ..store.db import Database
@@ -68,8 +68,9 @@ def compare(
         ours, theirs = (part[same] if same < len(part) else "nothing" for part in (done, wanted))
         first = f"fill {same + 1}: the engine did {ours}, the backtest {theirs}"
     marks = equity_curve(db, account)[1]
-    if first is None and len(marks) != len(b.equity):
-        first = f"the engine valued {len(marks)} bars, the backtest {len(b.equity)}"
+    valued = [round(m["timestamp"].timestamp() * 1000) for m in marks]
+    if first is None and valued != (epoch_ms(b.equity.index) + interval_ms(b.interval)).tolist():
+        first = f"the engine valued {len(marks)} closes, which are not those of the backtest's {len(b.equity)} bars"
     gaps, fits = [], first is None
     for key, series in (("cash", b.cash), ("equity", b.equity)):
         n = min(len(marks), len(series))

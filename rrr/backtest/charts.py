@@ -51,11 +51,11 @@ def coarser(
     interval: str,
     most: int = MOST_CANDLES,
 ) -> tuple[pd.DataFrame, str]:  # bars and their interval
-    "Bars of the first interval at which at most `most` are left; unchanged when they are few."
+    "Bars of the first interval up to a week at which at most `most` are left; unchanged when they are few."
     if len(bars) <= most:
         return bars, interval
     span = (bars.index[-1] - bars.index[0]) / pd.Timedelta(milliseconds=1)
-    step = next((s for s in STEPS if s >= span / most), STEPS[-1])
+    step = next((s for s in STEPS if span // s + 2 <= most), STEPS[-1])
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     return bars.resample(pd.Timedelta(milliseconds=step)).agg(how).dropna(), interval_name(step)
 

@@ -20,8 +20,9 @@ def bar_returns(
     capital: float,  # before the first bar
 ) -> np.ndarray:  # shape (n,), fractions
     "Simple return of each bar."
-    values = equity.to_numpy(dtype=float)
-    return np.diff(values, prepend=capital) / np.concatenate([[capital], values[:-1]])
+    values = np.concatenate([[capital], equity.to_numpy(dtype=float)])
+    with np.errstate(divide="ignore", invalid="ignore"):  # an account of nothing has no return
+        return np.diff(values) / values[:-1]
 
 
 def drawdown(
@@ -52,7 +53,7 @@ def sortino_ratio(
 
 def longest_drawdown_days(
     down: pd.Series,  # from `drawdown`
-) -> float:  # days from a peak to its recovery, or to the end
+) -> float:  # days from a peak, or the first bar, to the last bar before its recovery
     "Length of the longest time below a former peak."
     at = down.index
     peak = pd.Series(at.where(down.to_numpy() >= 0), index=at).ffill().fillna(at[0])
@@ -72,36 +73,27 @@ TRADE_COLUMNS = [
 ]
 
 
-def _trip(part: list[tuple], end_time, last_close: float) -> list:
-    "One row of round trips from its fills (time, signed quantity, value, fee)."
-    bought = sum(q for _, q, _, _ in part if q > 0)
-    sold = -sum(q for _, q, _, _ in part if q < 0)
-    paid = sum(v for _, q, v, _ in part if q > 0)
-    got = sum(v for _, q, v, _ in part if q < 0)
-    fees = sum(f for _, _, _, f in part)
-    got_all = got if end_time is not None else got + (bought - sold) * last_close
-    pnl = got_all - paid - fees
-    status = "open" if end_time is None else "closed"
-    return [part[0][0], end_time, bought, paid / bought, got_all / bought, fees, pnl, 100 * pnl / paid, status]
-
-
 def round_trips(
-    fills: pd.DataFrame,  # index time; columns quantity (signed), value, fee
+    fills: pd.DataFrame,  # index time; columns quantity (signed), value, fee, and position held afterwards
     last_close: float,
 ) -> pd.DataFrame:  # TRADE_COLUMNS, in time order; exit_time is NaT while open
     "Pair fills into round trips."
-    rows, part, held = [], [], 0.0
-    for time, quantity, value, fee in zip(fills.index, fills["quantity"], fills["value"], fills["fee"], strict=True):
-        part.append((time, quantity, value, fee))
-        held = held + quantity
-        if abs(held) < 1e-12 * abs(quantity):
-            rows.append(_trip(part, time, last_close))
-            part, held = [], 0.0
-    if part:
-        rows.append(_trip(part, None, last_close))
-    out = pd.DataFrame(rows, columns=TRADE_COLUMNS)
-    times = {k: pd.to_datetime(out[k], utc=True).dt.as_unit("ms") for k in ("entry_time", "exit_time")}
-    return out.assign(**times)
+    quantity, value, fee, held = (fills[k].to_numpy(dtype=float) for k in ("quantity", "value", "fee", "position"))
+    ends = np.flatnonzero(held == 0)
+    starts = np.concatenate([[0], ends + 1])
+    starts = starts[starts < len(fills)].astype(int)
+    closed = np.arange(len(starts)) < len(ends)
+
+    def total(x: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(x, starts) if len(starts) else np.empty(0)
+
+    bought, paid, fees = total(np.maximum(quantity, 0)), total(np.where(quantity > 0, value, 0)), total(fee)
+    got = total(np.where(quantity < 0, value, 0)) + np.where(closed, 0, (held[-1:] if len(held) else 0) * last_close)
+    pnl, exits = got - paid - fees, np.append(ends, -1)[: len(starts)]
+    entry_time, exit_time = (fills.index[i].as_unit("ms") for i in (starts, exits))
+    columns = [entry_time, exit_time.where(closed), bought, paid / bought, got / bought, fees, pnl, 100 * pnl / paid]
+    status = np.where(closed, "closed", "open")
+    return pd.DataFrame(dict(zip(TRADE_COLUMNS, [*columns, status], strict=True)))
 
 # %% ../../nbs/60_backtest/01_metrics.ipynb #c571df68
 def _ratio(a: float, b: float) -> float:
@@ -113,7 +105,7 @@ def performance(
     capital: float,  # quote
     interval_ms: int,
     position: pd.Series,  # base units at each close
-    fills: pd.DataFrame,  # quantity (signed), value, fee
+    fills: pd.DataFrame,  # value, fee
     trades: pd.DataFrame,  # from `round_trips`
 ) -> dict[str, float]:
     "Metrics of a run: returns are fractions, money is quote currency."
@@ -121,7 +113,8 @@ def performance(
     per_year = YEAR_MS / interval_ms
     span_ms = (equity.index[-1] - equity.index[0]) / pd.Timedelta(milliseconds=1) + interval_ms
     growth = equity.iloc[-1] / capital
-    annual = growth ** (YEAR_MS / span_ms) - 1 if growth > 0 else -1.0
+    with np.errstate(over="ignore"):  # a lucky minute grows beyond all floats in a year
+        annual = np.power(growth, YEAR_MS / span_ms) - 1
     closed = trades[trades.status == "closed"]
     won, lost = closed.pnl[closed.pnl > 0], closed.pnl[closed.pnl <= 0]
     held_days = (closed.exit_time - closed.entry_time) / pd.Timedelta(days=1)

@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict
 from html import escape
 
+import numpy as np
 import pandas as pd
 
 from .run import Backtest
@@ -79,7 +80,7 @@ def cards(
         ("Annual return", percent(m["annual_return"]), percent(h["annual_return"]), m["annual_return"]),
         ("Sharpe ratio", number(m["sharpe"]), number(h["sharpe"]), None),
         ("Max drawdown", percent(m["max_drawdown"]), percent(h["max_drawdown"]), None),
-        ("Round trips", number(m["trades"], 0), "1, still open", None),
+        ("Round trips", number(m["trades"], 0), "1, still open" if h["fills"] else "none", None),
         ("Hit rate", percent(m["hit_rate"]), "–", None),
     ]
     parts = []
@@ -146,11 +147,8 @@ def costs_table(
 ) -> str:  # HTML
     "What was assumed and what it came to."
     f, c = b.fills, b.costs
-    slipped = float(
-        (
-            f.quantity.abs() * f.price * c.slippage / (1 + c.slippage * f.quantity.map(lambda q: 1 if q > 0 else -1))
-        ).sum()
-    )
+    opens = f.price / (1 + c.slippage * np.sign(f.quantity))
+    slipped = float(((f.price - opens) * f.quantity).sum())
     gross = b.metrics["final_equity"] + b.metrics["fees_paid"] + slipped
     rows = {
         "Fee": f"{c.fee_bps:g} bps of the value, taker",
@@ -208,12 +206,8 @@ def crosscheck_table(
     "Our figures beside vectorbt's, and how far apart they are."
     out = pd.DataFrame(index=check.index)
     for column in check:
-        form = (
-            (lambda v: "–" if math.isnan(v) else f"{v:.1e}")
-            if "difference" in column
-            else (lambda v: "–" if math.isnan(v) else f"{v:,.10g}")
-        )
-        out[escape(column)] = check[column].map(form)
+        form = "{:.1e}" if "difference" in column else "{:,.10g}"
+        out[column] = ["–" if math.isnan(v) else form.format(v) for v in check[column]]
     worst = check.filter(like="our fills: difference").max().max()
     said = "agree" if worst < 1e-9 else "DIFFER"
     return f"<p>The accounts {said}: the largest relative difference is {worst:.1e}.</p>{out.to_html()}"

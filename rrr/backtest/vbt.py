@@ -75,7 +75,8 @@ def crosscheck(
     out = pd.DataFrame.from_dict(rows, orient="index", columns=["rrr", "vectorbt, our fills", "vectorbt alone"])
     for column in out.columns[1:]:
         gap = (out["rrr"] - out[column]).abs() / out["rrr"].abs().clip(lower=1e-12)
-        out[f"{column}: difference"] = gap.where(~(out["rrr"].isna() & out[column].isna()), 0.0)
+        undefined = out["rrr"].isna() & out[column].isna()
+        out[f"{column}: difference"] = gap.mask(undefined, 0.0).fillna(np.inf)  # defined on one side only: not equal
     curve = {
         f"{n}: difference": float((b.equity / p.value() - 1).abs().max())
         for n, p in zip(out.columns[1:3], (books, own), strict=True)

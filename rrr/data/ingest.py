@@ -6,10 +6,10 @@
 __all__ = ['Imported', 'import_file', 'import_mock']
 
 # %% ../../nbs/20_data/04_ingest.ipynb #9e9a75e0
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import DataError
 from ..core.market import interval_ms, parse_symbol
 from .files import read_bars
 from .mock import MockDataSource
@@ -65,9 +65,8 @@ def import_file(
     file = read_bars(path, tz)
     quality = check_bars(file.frame, interval)
     raise_if_blocked(quality, str(path))
-    if quality.interval is None:
-        raise DataError(f"{path}: one bar does not tell the interval; name it, such as --interval 1h.")
-    return _store(db, symbol, file.frame, quality, Path(path).name, False, file.notes)
+    source = os.fsencode(Path(path).name).decode(errors="replace")  # a name need not be UTF-8
+    return _store(db, symbol, file.frame, quality, source, False, file.notes)
 
 # %% ../../nbs/20_data/04_ingest.ipynb #9a1868aa
 def import_mock(
@@ -78,7 +77,7 @@ def import_mock(
     seed: int = 7,
 ) -> Imported:
     "Import SYNTHETIC bars from a seeded `MockDataSource`."
-    source = MockDataSource(seed=seed)
+    symbol, source = parse_symbol(symbol), MockDataSource(seed=seed)
     frame = source.get_historical_data(symbol, periods, interval_ms(interval) // 1000)
     quality = check_bars(frame, interval)
     raise_if_blocked(quality, f"mock {symbol}")

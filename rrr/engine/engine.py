@@ -6,7 +6,6 @@
 __all__ = ['NAMESPACE', 'FLUSH', 'order_id', 'Books', 'Engine']
 
 # %% ../../nbs/70_engine/02_engine.ipynb #c2cba977
-import math
 import uuid
 from decimal import Decimal
 
@@ -16,7 +15,7 @@ from ..core.errors import ExchangeError, ParameterError
 from ..core.money import to_decimal
 from ..core.trading import Order, OrderStatus, Portfolio, Side
 from .exchange import Bar, Exchange
-from ..execution.kernel import Costs, order_quantity
+from ..execution.kernel import Costs, decide
 from ..store.accounts import open_account, record_fill, record_marks, record_order, record_status
 from ..store.db import Database
 from ..strategy.contract import Bars, Strategy
@@ -50,18 +49,24 @@ class Books:
     ):
         self.db, self.account, self.symbol = db, account, symbol
         self.portfolio = Portfolio(capital)
+        self.awaited: set[str] = set()  # orders sent, not known to be done
         self._seen = 0  # fills booked
         self._marks: list[tuple[int, Decimal, Decimal]] = []
         self._price = Decimal(0)
         open_account(db, account, capital, start_ms)
 
-    def book(self, exchange: Exchange) -> list[str]:
-        "Apply the venue's new fills; the ids of the orders filled. Raise `ExchangeError` when the balances differ."
-        fills = exchange.fills_since(self._seen)
-        for fill in fills:
+    def book(self, exchange: Exchange) -> None:
+        "Apply the venue's new fills; raise `ExchangeError` for one that nobody awaits or when the balances differ."
+        for fill in exchange.fills_since(self._seen):
+            if fill.order_id not in self.awaited:
+                raise ExchangeError(
+                    f"account {self.account}: the venue reports fill {fill.fill_id} of order {fill.order_id}, which our "
+                    "books do not await. Trading stopped."
+                )
             self.portfolio = self.portfolio.apply(fill)
             record_fill(self.db, self.account, fill, self.portfolio, self._marks)
             self._marks, self._seen = [], self._seen + 1
+            self.awaited.discard(fill.order_id)
         base, quote = self.symbol.split("-")
         ours = {base: self.portfolio.position(self.symbol).quantity, quote: self.portfolio.cash}
         theirs = exchange.balances()
@@ -69,7 +74,6 @@ class Books:
             raise ExchangeError(
                 f"account {self.account}: our books say {ours}, the venue says {theirs}. Trading stopped."
             )
-        return [fill.order_id for fill in fills]
 
     def mark(self, bar: Bar) -> None:
         "Value the account at a close."
@@ -100,7 +104,6 @@ class Engine:
         self.window = strategy.warmup(**self.params)
         self.exchange, self.costs, self.books = exchange, costs, books
         self.held_target = 0.0  # of the last order placed
-        self._orders: set[str] = set()  # sent, not known to be done
 
     def on_bar(
         self,
@@ -108,38 +111,36 @@ class Engine:
         history: pd.DataFrame,  # bars up to and including this one; only the last `window` are used
     ) -> None:
         "Book fills, value the account, decide."
-        self._orders.difference_update(self.books.book(self.exchange))
-        if self._orders:
+        self.books.book(self.exchange)
+        if self.books.awaited:
             self._drop_unfilled()
         self.books.mark(bar)
-        target = float(self.strategy(Bars(history.iloc[-self.window :]), **self.params).target.iloc[-1])
-        if not math.isnan(target) and target != self.held_target:
-            self._place(target, bar)
-
-    def _drop_unfilled(self) -> None:
-        "Record the orders that the venue ended without a fill."
-        for dropped, reason in self.exchange.dropped_orders().items():
-            if dropped in self._orders:
-                record_status(self.books.db, dropped, OrderStatus.rejected, reason)
-                self._orders.discard(dropped)
-
-    def _place(self, target: float, bar: Bar) -> None:
+        window = history if len(history) <= self.window else history.iloc[-self.window :]
+        target = float(self.strategy(Bars(window), **self.params).target.to_numpy(dtype=float)[-1])
         if target < 0:
             raise ParameterError(f"{self.strategy.name} wants {target}: only long positions (0 to 1).")
         b, c = self.books, self.costs
         cash, held = float(b.portfolio.cash), float(b.portfolio.position(b.symbol).quantity)
-        signed = order_quantity(target, cash, held, bar.close, float(c.lot), float(c.min_notional))
-        if signed == 0.0:
-            return
-        side, asked = Side.buy if signed > 0 else Side.sell, to_decimal(abs(signed))
+        quantity, self.held_target = decide(target, self.held_target, cash, held, bar.close, c.lot, c.min_notional)
+        if quantity:
+            self._place(quantity, target, bar)
+
+    def _drop_unfilled(self) -> None:
+        "Record the orders that the venue ended without a fill."
+        for dropped, reason in self.exchange.dropped_orders().items():
+            if dropped in self.books.awaited:
+                record_status(self.books.db, dropped, OrderStatus.rejected, reason)
+                self.books.awaited.discard(dropped)
+
+    def _place(self, quantity: float, target: float, bar: Bar) -> None:
+        b, side, asked = self.books, Side.buy if quantity > 0 else Side.sell, to_decimal(abs(quantity))
         name = order_id(b.account, b.symbol, bar.close_ms)
         order = Order(name, b.symbol, side, asked, bar.close_ms, to_decimal(target), strategy_id=self.strategy.name)
         record_order(b.db, b.account, order)
-        self.held_target = target
         try:
             self.exchange.submit(order)
         except ExchangeError as e:
             record_status(b.db, name, OrderStatus.rejected, str(e))
             return
         record_status(b.db, name, OrderStatus.open)
-        self._orders.add(name)
+        b.awaited.add(name)

@@ -75,14 +75,17 @@ class PaperExchange:
 
     def cancel(self, order_id: str) -> bool:
         "Cancel an open order."
-        return self._open.pop(order_id, None) is not None
+        if self._open.pop(order_id, None) is None:
+            return False
+        self._dropped[order_id] = "cancelled on request"
+        return True
 
     def open_orders(self) -> list[Order]:
         "Orders waiting for the next bar."
         return list(self._open.values())
 
     def dropped_orders(self) -> dict[str, str]:
-        "Orders that could not be filled at all."
+        "Orders that were cancelled or could not be filled at all."
         return dict(self._dropped)
 
     def fills_since(self, seen: int) -> list[Fill]:
@@ -103,8 +106,7 @@ class PaperExchange:
         signed = float(order.quantity) * (1 if order.side == Side.buy else -1)
         c, held, cash = self.costs, self._held, self._cash
         price, fee, cash_after, held_after = (
-            to_decimal(x)
-            for x in fill_market(signed, float(cash), float(held), bar.open, c.fee, c.slippage, float(c.lot))
+            to_decimal(x) for x in fill_market(signed, float(cash), float(held), bar.open, c.fee, c.slippage, c.lot)
         )
         if held_after == held:
             self._dropped[order.order_id] = f"{cash} {self.quote} and {held} {self.base} afford nothing"

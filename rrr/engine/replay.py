@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError
-from ..core.market import interval_ms
+from ..core.market import OHLCV, interval_ms
 from ..core.money import to_decimal
 from .engine import Books, Engine
 from .exchange import Bar, PaperExchange
@@ -56,11 +56,12 @@ def replay(
         venue = PaperExchange(symbol, capital, costs)
         books = Books(db, account, symbol, capital, int(opens[first]))
         engine = Engine(strategy, params, venue, costs, books)
-        prices = bars[["open", "close"]].to_numpy(dtype=float)
+        history, prices = bars[OHLCV], bars[["open", "close"]].to_numpy(dtype=float)
+        history.attrs = {}  # pandas would copy them at every step of every strategy
         for i in range(first, len(bars)):
             bar = Bar(int(opens[i]), int(opens[i]) + step, *prices[i].tolist())
             venue.on_bar(bar)
-            engine.on_bar(bar, bars.iloc[max(0, i + 1 - engine.window) : i + 1])
+            engine.on_bar(bar, history.iloc[max(0, i + 1 - engine.window) : i + 1])
             on_bar()
         books.flush()
     except BaseException as e:

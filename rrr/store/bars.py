@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ..core.errors import DataError
-from ..core.market import OHLCV, format_time
+from ..core.market import OHLCV, format_time, parse_symbol
 from .db import Database
 from .schema import BarRow, SeriesRow, SymbolRow
 
@@ -43,17 +43,30 @@ def data_hash(
 ) -> str:  # 16 hex digits of sha256 over times and values
     "Identify bars by content: the same bars give the same hash on any machine."
     h = hashlib.sha256(epoch_ms(frame.index).astype("<i8").tobytes())
-    h.update(np.ascontiguousarray(frame[OHLCV].to_numpy(dtype="<f8")).tobytes())
+    h.update(np.ascontiguousarray(frame[OHLCV].to_numpy(dtype="<f8") + 0.0).tobytes())  # -0.0 is 0.0
     return h.hexdigest()[:16]
 
 # %% ../../nbs/10_store/03_bars.ipynb #6e8dd3ed
+def _known_series(c: sa.Connection) -> list[dict]:
+    t = SeriesRow.__table__
+    return [dict(r) for r in c.execute(sa.select(t).order_by(t.c.symbol, t.c.interval)).mappings()]
+
+
+def _one_series(c: sa.Connection, symbol: str, interval: str) -> dict:
+    rows = _known_series(c)
+    for row in rows:
+        if (row["symbol"], row["interval"]) == (symbol, interval):
+            return row
+    have = ", ".join(f"{r['symbol']} {r['interval']}" for r in rows) or "nothing yet; try: rrr data import FILE"
+    raise DataError(f"no bars of {symbol} {interval} in the store. It holds {have}.")
+
+
 def list_series(
     db: Database,
 ) -> list[dict]:  # rows of the `series` table, by symbol and interval
     "What is in the store."
-    t = SeriesRow.__table__
     with db.read() as c:
-        return [dict(r) for r in c.execute(sa.select(t).order_by(t.c.symbol, t.c.interval)).mappings()]
+        return _known_series(c)
 
 
 def get_series(
@@ -62,12 +75,8 @@ def get_series(
     interval: str,
 ) -> dict:  # the row of the `series` table
     "What is known of one series; raise `DataError` naming the series there are."
-    rows = list_series(db)
-    for row in rows:
-        if (row["symbol"], row["interval"]) == (symbol, interval):
-            return row
-    have = ", ".join(f"{r['symbol']} {r['interval']}" for r in rows) or "nothing yet; try: rrr data import FILE"
-    raise DataError(f"no bars of {symbol} {interval} in the store. It holds {have}.")
+    with db.read() as c:
+        return _one_series(c, symbol, interval)
 
 
 def _select(c: sa.Connection, symbol: str, interval: str, start_ms: int | None, end_ms: int | None) -> pd.DataFrame:
@@ -77,7 +86,7 @@ def _select(c: sa.Connection, symbol: str, interval: str, start_ms: int | None, 
         query = query.where(t.c.timestamp >= start_ms)
     if end_ms is not None:
         query = query.where(t.c.timestamp < end_ms)
-    rows = c.execution_options(yield_per=50_000).execute(query.order_by(t.c.timestamp))
+    rows = c.execute(query.order_by(t.c.timestamp), execution_options={"yield_per": 50_000})
     columns = np.fromiter(chain.from_iterable(rows), dtype=float).reshape(-1, 6)  # ms below 2**53: exact
     return bars_frame(columns[:, 0].astype(np.int64), columns[:, 1:])
 
@@ -90,14 +99,30 @@ def read_bars(
     end_ms: int | None = None,  # last open time, exclusive
 ) -> pd.DataFrame:  # bars, with symbol, interval and synthetic in `attrs`
     "Bars of a series in time order; raise `DataError` when there are none."
-    series = get_series(db, symbol, interval)
     with db.read() as c:
+        series = _one_series(c, symbol, interval)
         frame = _select(c, symbol, interval, start_ms, end_ms)
     if frame.empty:
         span = f"{format_time(series['first_ms'])} to {format_time(series['last_ms'])}"
         raise DataError(f"no bars of {symbol} {interval} in the asked span: the store holds {span} UTC.")
     frame.attrs.update(symbol=symbol, interval=interval, synthetic=series["synthetic"])
     return frame
+
+# %% ../../nbs/10_store/03_bars.ipynb #50588209
+def _checked(frame: pd.DataFrame) -> pd.DataFrame:
+    "Bars in UTC and ms; raise `DataError` for what is no series of bars."
+    index = frame.index
+    if frame.empty:
+        raise DataError("there are no bars to store.")
+    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
+        raise DataError("bars to store need a DatetimeIndex with a zone.")
+    checked = bars_frame(epoch_ms(index), frame[OHLCV].to_numpy(dtype=float))
+    ordered = checked.index.is_monotonic_increasing and checked.index.is_unique
+    if not (ordered and (checked.index == index).all()):
+        raise DataError("bars to store need increasing times in whole milliseconds, each once.")
+    if not np.isfinite(checked.to_numpy()).all():
+        raise DataError("bars to store need finite prices and volumes.")
+    return checked
 
 # %% ../../nbs/10_store/03_bars.ipynb #43188e7e
 def _upsert(c: sa.Connection, symbol: str, interval: str, frame: pd.DataFrame) -> None:
@@ -117,10 +142,13 @@ def _upsert(c: sa.Connection, symbol: str, interval: str, frame: pd.DataFrame) -
     c.exec_driver_sql(f"INSERT INTO market_data ({keys}) SELECT {keys} FROM incoming {conflict}")
 
 
-def _replace(c: sa.Connection, model, row: dict, keys: list[str]) -> None:
-    t = model.__table__
-    c.execute(sa.delete(t).where(*(t.c[k] == row[k] for k in keys)))
-    c.execute(sa.insert(t), row)
+def _hold_symbol(c: sa.Connection, symbol: str) -> None:
+    "Name the symbol, and let no other writer at its bars until the transaction ends."
+    base, quote = symbol.split("-")
+    row = dict(symbol=symbol, base=base, quote=quote)
+    c.execute(sa.text("INSERT INTO symbols VALUES (:symbol, :base, :quote) ON CONFLICT DO NOTHING"), row)
+    t = SymbolRow.__table__
+    c.execute(sa.select(t).where(t.c.symbol == symbol).with_for_update(key_share=True))
 
 # %% ../../nbs/10_store/03_bars.ipynb #6bf32789
 @dataclass(frozen=True)
@@ -155,26 +183,26 @@ def write_bars(
     assess: Callable[[pd.DataFrame], dict] = lambda merged: {},  # quality of the whole series
 ) -> Written:
     "Store bars in one transaction; raise `DataError` rather than put synthetic bars among real ones."
+    symbol, frame = parse_symbol(symbol), _checked(frame)
     t, bars = SeriesRow.__table__, BarRow.__table__
-    here = (bars.c.symbol == symbol, bars.c.interval == interval)
     with db.write() as c:
-        known = c.execute(sa.select(t).where(t.c.symbol == symbol, t.c.interval == interval)).mappings().first()
+        _hold_symbol(c, symbol)
+        here = (t.c.symbol == symbol, t.c.interval == interval)
+        known = c.execute(sa.select(t).where(*here)).mappings().first()
         if known and synthetic and not known["synthetic"]:
             raise DataError(
                 f"{symbol} {interval} holds real bars ({known['source']}): synthetic bars are not mixed in."
             )
         dropped = 0
-        if known and known["synthetic"] and not synthetic:
-            dropped = c.execute(sa.delete(bars).where(*here)).rowcount
-        old = _select(c, symbol, interval, None, None) if known and not dropped else frame.iloc[:0]
-        merged, rows, changed = _merge(old, frame[OHLCV])
-        base, quote = symbol.split("-")
-        if not c.execute(sa.select(SymbolRow.__table__).where(SymbolRow.__table__.c.symbol == symbol)).first():
-            c.execute(sa.insert(SymbolRow), dict(symbol=symbol, base=base, quote=quote))
+        if known and known["synthetic"] and (not synthetic or known["source"] != source):
+            old_bars = sa.delete(bars).where(bars.c.symbol == symbol, bars.c.interval == interval)
+            dropped = c.execute(old_bars).rowcount
+        merged, rows, changed = _merge(_select(c, symbol, interval, None, None), frame)
         _upsert(c, symbol, interval, rows)
         first, last = epoch_ms(merged.index[[0, -1]]).tolist()
         facts = dict(source=source, synthetic=synthetic, rows=len(merged), first_ms=first, last_ms=last)
         facts |= dict(data_hash=data_hash(merged), quality=assess(merged), imported_at=datetime.now(UTC))
-        _replace(c, SeriesRow, dict(symbol=symbol, interval=interval) | facts, ["symbol", "interval"])
+        c.execute(sa.delete(t).where(*here))
+        c.execute(sa.insert(t), dict(symbol=symbol, interval=interval) | facts)
     new = len(rows) - changed
     return Written(new, changed, len(frame) - new - changed, dropped, len(merged), facts["data_hash"])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ..core.errors import StoreError
+from ..core.errors import ConfigError, RRRError, StoreError
 from .schema import Table
 
 # %% ../../nbs/10_store/02_db.ipynb #1109cd6c
@@ -34,6 +34,24 @@ def ensure_writable(
     return folder
 
 # %% ../../nbs/10_store/02_db.ipynb #f4e0ad91
+def _address(url: str | sa.URL) -> sa.URL:
+    "Read a URL; raise `ConfigError` for one that is not of SQLite or PostgreSQL."
+    try:
+        address = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        address = None
+    if address is None or address.drivername not in ("sqlite", "postgresql+psycopg"):
+        right = "sqlite:////path/to.db or postgresql+psycopg://user:password@host:5432/name"
+        raise ConfigError(f"the database URL cannot be used: it should look like {right}.")
+    if hidden := address.query.get("password"):
+        address = address.difference_update_query(["password"]).set(password=hidden)
+    return address
+
+
+def _in_memory(address: sa.URL) -> bool:
+    return address.drivername == "sqlite" and address.database in (None, "", ":memory:")
+
+# %% ../../nbs/10_store/02_db.ipynb #99335fbf
 def sqlite_pragmas(version: tuple = sqlite3.sqlite_version_info) -> list[str]:
     "The statements that every SQLite connection starts with, for the given library version."
     wal = version >= (3, 51, 3)
@@ -41,23 +59,25 @@ def sqlite_pragmas(version: tuple = sqlite3.sqlite_version_info) -> list[str]:
         f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}",
         f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}",
         "PRAGMA foreign_keys = ON",
-        "PRAGMA busy_timeout = 5000",
         "PRAGMA temp_store = MEMORY",
     ]
 
 
 def make_engine(
-    url: str,  # SQLAlchemy URL
+    url: str | sa.URL,
     pool_min: int = 5,
     pool_max: int = 20,
-    pool_timeout: float = 30,  # seconds
+    pool_timeout: float = 30,  # seconds to wait for a connection, and for SQLite's lock
 ) -> sa.Engine:
-    "An engine with our pragmas and explicit transactions on SQLite, pooled on PostgreSQL."
-    if not url.startswith("sqlite"):
-        pool = dict(pool_size=pool_min, max_overflow=pool_max - pool_min, pool_timeout=pool_timeout)
-        return sa.create_engine(url, pool_pre_ping=True, **pool)
-    memory = dict(poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
-    engine = sa.create_engine(url, **({} if sa.make_url(url).database else memory))
+    "A pooled engine, with our pragmas and explicit transactions on SQLite."
+    address = _address(url)
+    pool = dict(pool_size=pool_min, max_overflow=pool_max - pool_min, pool_timeout=pool_timeout)
+    if address.drivername != "sqlite":
+        unprepared = {"prepare_threshold": None}  # a pooler such as Supabase's loses prepared statements
+        return sa.create_engine(address, pool_pre_ping=True, connect_args=unprepared, **pool)
+    if _in_memory(address):
+        pool = dict(poolclass=sa.pool.StaticPool)
+    engine = sa.create_engine(address, connect_args={"check_same_thread": False, "timeout": pool_timeout}, **pool)
 
     @sa.event.listens_for(engine, "connect")
     def _connect(connection, _record):
@@ -67,28 +87,56 @@ def make_engine(
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+        write = connection.get_execution_options().get("write")
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 
-# %% ../../nbs/10_store/02_db.ipynb #99335fbf
+# %% ../../nbs/10_store/02_db.ipynb #ce8d4b55
+@contextmanager
+def _told(database: "Database") -> Iterator[None]:
+    "Turn what the database refuses into a `StoreError`."
+    try:
+        yield
+    except (sa.exc.StatementError, sa.exc.TimeoutError, database.engine.dialect.loaded_dbapi.Error) as e:
+        cause = getattr(e, "orig", None) or e
+        if isinstance(cause, RRRError):
+            raise cause from None
+        said = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+        raise StoreError(f"{database!r} refused: {said}.") from e
+
+
+def _file(path: Path | None) -> tuple[int, int] | None:  # device and inode
+    "What a path leads to, None for no file."
+    try:
+        found = path and path.stat()
+    except OSError:
+        found = None
+    return found and (found.st_dev, found.st_ino)
+
+# %% ../../nbs/10_store/02_db.ipynb #b066028b
 class Database:
     "The store behind one SQLAlchemy URL"
 
     def __init__(
         self,
-        url: str,  # sqlite:////path/to.db, sqlite:// (memory) or postgresql+psycopg://…
+        url: str | sa.URL,  # sqlite:////path/to.db, sqlite:// (memory) or postgresql+psycopg://…
         **pool,  # pool_min, pool_max, pool_timeout
     ):
-        self.url = sa.make_url(url)
-        self.path = Path(self.url.database) if self.is_sqlite and self.url.database else None
+        self.url = _address(url)
+        self.path = Path(self.url.database) if self.is_sqlite and not _in_memory(self.url) else None
         if self.path and not self.path.exists():
             ensure_writable(self.path.parent)
-        self.engine = make_engine(url, **pool)
-        with self._told():
+        self.engine = make_engine(self.url, **pool)
+        with _told(self):
             missing = set(Table.metadata.tables) - set(sa.inspect(self.engine).get_table_names())
-            if missing:
-                Table.metadata.create_all(self.engine)
+        self._opened = _file(self.path)
+        if missing:
+            with self.write() as c:
+                if not self.is_sqlite:
+                    c.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('rrr tables'))")
+                Table.metadata.create_all(c)
 
     @property
     def is_sqlite(self) -> bool:
@@ -99,26 +147,25 @@ class Database:
         return f"Database({self.url.render_as_string(hide_password=True)})"
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        "Turn what the database refuses into one sentence."
-        try:
-            yield
-        except (sa.exc.OperationalError, sa.exc.TimeoutError, sa.exc.DatabaseError) as e:
-            cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-            raise StoreError(f"{self!r} refused: {cause}.") from e
+    def _transaction(self, **options) -> Iterator[sa.Connection]:
+        if _file(self.path) != self._opened:
+            raise StoreError(f"database file {self.path} was moved or replaced while it was open: start again.")
+        if self.path and "write" in options:
+            ensure_writable(self.path.parent)
+        with _told(self), self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         "A connection for queries, with one consistent view."
-        with self._told(), self.engine.connect() as connection, connection.begin():
+        one_view = {} if self.is_sqlite else dict(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with self._transaction(**one_view) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         "One transaction: all of the block or nothing."
-        if self.path:
-            ensure_writable(self.path.parent)
-        with self._told(), self.engine.connect().execution_options(write=True) as connection, connection.begin():
+        with self._transaction(write=True) as connection:
             yield connection
 
     def close(self) -> None:

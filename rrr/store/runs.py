@@ -80,12 +80,12 @@ def finish_job(
     status: str,  # done, failed or interrupted
     **facts: str | None,  # notebook, report, error, failed_cell
 ) -> None:
-    "Record how a job ended."
+    "Record how a job ended; raise `NotFoundError` when it never started."
     t = JobRow.__table__
+    ended = sa.update(t).where(t.c.run_id == run_id).values(status=status, finished_at=datetime.now(UTC), **facts)
     with db.write() as c:
-        c.execute(
-            sa.update(t).where(t.c.run_id == run_id).values(status=status, finished_at=datetime.now(UTC), **facts)
-        )
+        if not c.execute(ended).rowcount:
+            raise NotFoundError(f"no job run {run_id!r} in the store.")
 
 
 def get_job(

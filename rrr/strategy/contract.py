@@ -7,8 +7,10 @@ __all__ = ['REGISTRY', 'Bars', 'Signal', 'Int', 'Float', 'Strategy', 'strategy',
 
 # %% ../../nbs/50_strategy/01_contract.ipynb #12a04935
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,8 @@ class Bars:
         self,
         frame: pd.DataFrame | dict[str, pd.DataFrame],  # bars of one symbol, or symbol -> bars
     ):
-        self._frame = frame if isinstance(frame, pd.DataFrame) else pd.concat(frame, axis=1).swaplevel(axis=1)
+        self.single = isinstance(frame, pd.DataFrame)  # one symbol: fields are Series
+        self._frame = frame if self.single else pd.concat(frame, axis=1).swaplevel(axis=1)
         self.index = self._frame.index
 
     def __len__(self):
@@ -69,10 +72,14 @@ class Float:
 
     def read(self, name: str, value) -> float:
         "The value as a finite float; raise `ParameterError` if it is not one."
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not number or not np.isfinite(value):
+        known = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        try:
+            number = float(value) if known else math.nan
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
             raise ParameterError(f"{name} must be a finite number, not {value!r}.")
-        return float(value)
+        return number
 
 # %% ../../nbs/50_strategy/01_contract.ipynb #59e75042
 class Strategy:
@@ -96,16 +103,20 @@ class Strategy:
     def warmup(self, **params) -> int:
         "Bars of history needed for a trustworthy last row."
         wanted = self.params(params)
-        return int(self._warmup(**{k: wanted[k] for k in inspect.signature(self._warmup).parameters}))
+        return max(1, int(self._warmup(**{k: wanted[k] for k in inspect.signature(self._warmup).parameters})))
 
     def __call__(self, bars: Bars | pd.DataFrame, **params) -> Signal:
         "The signal over all given bars."
         bars = bars if isinstance(bars, Bars) else Bars(bars)
         signal = self.function(bars, **self.params(params))
-        target = np.asarray(signal.target, dtype=float)
-        if target.shape[:1] != (len(bars),):
-            raise ParameterError(f"strategy {self.name}: {len(target)} targets for {len(bars)} bars.")
-        if (np.abs(target) > 1).any():
+        target, kind = getattr(signal, "target", None), pd.Series if bars.single else pd.DataFrame
+        if not isinstance(target, kind):
+            raise ParameterError(f"strategy {self.name} must return Signal(target) with a {kind.__name__} of targets.")
+        if not target.index.equals(bars.index):
+            raise ParameterError(
+                f"strategy {self.name}: {len(target)} targets are not at the times of the {len(bars)} bars."
+            )
+        if (np.abs(target.to_numpy(dtype=float)) > 1).any():
             raise ParameterError(f"strategy {self.name}: a target is beyond [-1, 1], the fraction of equity to hold.")
         return signal
 
@@ -139,11 +150,21 @@ def get_strategy(
     return REGISTRY[name]
 
 # %% ../../nbs/50_strategy/01_contract.ipynb #f17d97cc
+def _code_text(code: CodeType) -> str:
+    "What a compiled function does, the same in every process."
+    parts = [code.co_code.hex(), repr(code.co_names)]
+    for c in code.co_consts:
+        parts.append(
+            _code_text(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
+        )
+    return " ".join(parts)
+
+
 def strategy_source(
     s: Strategy,
 ) -> str:
-    "The source text of the strategy function, or its byte code where there is no source."
+    "The source text of the strategy function, or its byte code and constants where there is no source."
     try:
         return inspect.getsource(s.function)
     except (OSError, TypeError):
-        return s.function.__code__.co_code.hex()
+        return _code_text(s.function.__code__)

@@ -6,6 +6,8 @@
 __all__ = ['TIE', 'sma_cross', 'buy_and_hold']
 
 # %% ../../nbs/50_strategy/02_library.ipynb #83f337e4
+import numpy as np
+
 from ..core.errors import ParameterError
 from ..features.indicators import sma
 from .contract import Bars, Int, Signal, strategy
@@ -23,8 +25,9 @@ def sma_cross(
     "Hold while the fast moving average is above the slow one."
     if not 0 < fast < slow:
         raise ParameterError(f"sma_cross: fast must be shorter than slow, not {fast} and {slow}.")
-    quick, calm = sma(bars.close, fast), sma(bars.close, slow)
-    return Signal((quick > calm * (1 + TIE)).astype(float).where(calm.notna()))
+    close = bars.close
+    quick, calm = sma(close, fast), sma(close, slow)
+    return Signal(np.heaviside(quick - calm * (1 + TIE), 0.0))
 
 # %% ../../nbs/50_strategy/02_library.ipynb #34d21295
 @strategy()

@@ -1,0 +1,248 @@
+"Bars come out of the store as they went in, once, whole or not at all, on both databases."
+
+import hashlib
+import struct
+import time
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stores import dump
+
+from rrr.core.errors import DataError, ParameterError
+from rrr.core.market import OHLCV
+from rrr.store.bars import bars_frame, data_hash, epoch_ms, get_series, list_series, read_bars, write_bars
+from rrr.store.db import Database
+
+MINUTE = 60_000
+START = 1_704_067_200_000  # 2024-01-01
+per_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def bars(first: int, count: int, version: int = 0) -> pd.DataFrame:
+    "Minute bars whose values tell their place and version."
+    at = np.arange(first, first + count)
+    values = np.column_stack([at + k + version / 8 for k in (100.1, 103.3, 97.7, 101.9, 0.3)])
+    return bars_frame(START + MINUTE * at, values)
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    stamps = epoch_ms(one.index).tolist() == epoch_ms(other.index).tolist()
+    return stamps and one.to_numpy().tolist() == other.to_numpy().tolist()
+
+
+def write(db: Database, frame: pd.DataFrame, symbol: str = "BTC-USD", **more):
+    return write_bars(db, symbol, "1m", frame, **({"source": "file.csv"} | more))
+
+
+def counts(written) -> tuple[int, int, int]:
+    return written.new, written.changed, written.same
+
+
+def test_the_same_bars_twice_are_stored_once(db):
+    first, again = write(db, bars(0, 50)), write(db, bars(0, 50))
+    assert counts(first) == (50, 0, 0) and counts(again) == (0, 0, 50)
+    assert (again.rows, again.data_hash) == (50, first.data_hash) and same(read_bars(db, "BTC-USD", "1m"), bars(0, 50))
+
+
+def test_restated_bars_are_counted_and_replaced(db):
+    write(db, bars(0, 50))
+    restated = bars(40, 20)
+    restated.iloc[:4, 3] += 0.5  # closes of four known bars
+    written = write(db, restated, source="later.csv")
+    assert counts(written) == (10, 4, 6) and written.rows == 60
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert same(stored, pd.concat([bars(0, 40), restated]))
+    series = get_series(db, "BTC-USD", "1m")
+    assert (series["rows"], series["source"]) == (60, "later.csv")
+    assert (series["first_ms"], series["last_ms"]) == (START, START + 59 * MINUTE)
+    assert series["data_hash"] == written.data_hash == data_hash(stored)
+
+
+fresh = count()
+
+
+@settings(per_store, max_examples=25)
+@given(writes=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 15), st.integers(0, 1)), min_size=1, max_size=5))
+def test_any_ranges_in_any_order_add_up_to_what_was_written_last(db, writes):
+    symbol, model = f"N{next(fresh)}-USD", {}
+    for first, n, version in writes:
+        asked = {i: version for i in range(first, first + n)}
+        expected = (
+            sum(i not in model for i in asked),
+            sum(i in model and model[i] != v for i, v in asked.items()),
+            sum(i in model and model[i] == v for i, v in asked.items()),
+        )
+        model |= asked
+        written = write(db, bars(first, n, version), symbol)
+        assert counts(written) == expected and written.rows == len(model)
+    union = pd.concat([bars(i, 1, version) for i, version in sorted(model.items())])
+    stored = read_bars(db, symbol, "1m")
+    assert same(stored, union) and data_hash(stored) == written.data_hash == data_hash(union)
+
+
+def test_synthetic_bars_are_refused_over_real_ones_and_replaced_by_them(db):
+    write(db, bars(0, 30), source="MockDataSource(seed=7)", synthetic=True)
+    assert read_bars(db, "BTC-USD", "1m").attrs["synthetic"] is True
+    written = write(db, bars(20, 30, version=1), source="real.csv")
+    assert (written.dropped_synthetic, *counts(written), written.rows) == (30, 30, 0, 0, 30)
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert same(stored, bars(20, 30, version=1)) and stored.attrs["synthetic"] is False
+    before = dump(db)
+    with pytest.raises(DataError, match=r"BTC-USD 1m holds real bars \(real.csv\): synthetic bars are not mixed in"):
+        write(db, bars(50, 5), source="MockDataSource(seed=7)", synthetic=True)
+    assert dump(db) == before
+
+
+def test_bars_of_two_synthetic_sources_do_not_mix(db):
+    write(db, bars(0, 30), source="MockDataSource(seed=7)", synthetic=True)
+    longer = write(db, bars(0, 40), source="MockDataSource(seed=7)", synthetic=True)
+    assert (longer.dropped_synthetic, *counts(longer)) == (0, 10, 0, 30)
+    other = write(db, bars(20, 10, version=1), source="MockDataSource(seed=8)", synthetic=True)
+    assert (other.dropped_synthetic, other.rows) == (40, 10)
+    assert same(read_bars(db, "BTC-USD", "1m"), bars(20, 10, version=1))
+
+
+def test_bounds_take_the_start_and_leave_the_end(db):
+    write(db, bars(0, 10))
+    read = lambda **span: epoch_ms(read_bars(db, "BTC-USD", "1m", **span).index).tolist()  # noqa: E731
+    at = [START + MINUTE * i for i in range(10)]
+    assert read(start_ms=at[3], end_ms=at[7]) == at[3:7]
+    assert read(start_ms=at[3] + 1) == at[4:] and read(end_ms=at[7] + 1) == at[:8]
+    assert read(start_ms=at[9]) == at[9:] and read() == at
+    for span in (dict(start_ms=at[9] + 1), dict(end_ms=at[0]), dict(start_ms=at[5], end_ms=at[5])):
+        with pytest.raises(DataError, match="the store holds 2024-01-01 00:00 to 2024-01-01 00:09 UTC"):
+            read(**span)
+
+
+def test_an_unknown_series_is_refused_naming_those_there_are(db):
+    with pytest.raises(
+        DataError, match="no bars of BTC-USD 1m in the store. It holds nothing yet; try: rrr data import"
+    ):
+        read_bars(db, "BTC-USD", "1m")
+    write(db, bars(0, 5))
+    write_bars(db, "ETH-USD", "1h", bars(0, 5), "file.csv")
+    for symbol, interval in (("BTC-USD", "1h"), ("ETH-USD", "1m"), ("XRP-USD", "1m"), ("btc-usd", "1m")):
+        with pytest.raises(DataError, match=f"no bars of {symbol} {interval} in the store. It holds BTC-USD 1m, ETH-"):
+            read_bars(db, symbol, interval)
+    assert [(s["symbol"], s["interval"]) for s in list_series(db)] == [("BTC-USD", "1m"), ("ETH-USD", "1h")]
+
+
+def test_series_of_a_symbol_do_not_see_each_other(db):
+    write(db, bars(0, 5))
+    write_bars(db, "BTC-USD", "1h", bars(100, 3), "file.csv")
+    assert same(read_bars(db, "BTC-USD", "1m"), bars(0, 5)) and same(read_bars(db, "BTC-USD", "1h"), bars(100, 3))
+
+
+@given(row=st.integers(0, 9), column=st.sampled_from(range(-1, 5)), up=st.booleans())
+def test_the_hash_changes_with_any_value_and_any_stamp(row, column, up):
+    frame = bars(0, 10)
+    other = frame.copy()
+    if column < 0:
+        stamps = epoch_ms(frame.index).copy()
+        stamps[row] += 1 if up else -1
+        other = bars_frame(stamps, frame.to_numpy())
+    else:
+        other.iloc[row, column] = np.nextafter(other.iloc[row, column], np.inf if up else -np.inf)
+    assert data_hash(other) != data_hash(frame) == data_hash(frame.copy())
+
+
+def test_the_hash_knows_content_and_nothing_else():
+    frame = bars(0, 10)
+    stamps, values = epoch_ms(frame.index).tolist(), frame.to_numpy().ravel().tolist()
+    assert data_hash(frame) == hashlib.sha256(struct.pack("<10q50d", *stamps, *values)).hexdigest()[:16]
+    for same_content in (
+        frame.set_axis(frame.index.as_unit("ns")),
+        frame.set_axis(frame.index.tz_convert("Asia/Tokyo").rename(None)),
+        frame[["volume", *OHLCV[:4]]].assign(vwap=1.0),
+        pd.concat([frame[:4], frame[4:]]),
+    ):
+        assert data_hash(same_content) == data_hash(frame)
+    assert data_hash(frame[:9]) != data_hash(frame)
+    assert data_hash(frame.assign(volume=0.0)) == data_hash(frame.assign(volume=-0.0))
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(per_store, max_examples=40)
+@given(
+    rows=st.dictionaries(st.integers(-(2**40), 2**42), st.tuples(*[finite] * 5), min_size=1, max_size=8),
+)
+def test_every_float_and_every_millisecond_comes_back_as_it_was(db, rows):
+    symbol = f"F{next(fresh)}-USD"
+    stamps = sorted(rows)
+    frame = bars_frame(np.array(stamps), np.array([rows[s] for s in stamps]))
+    written = write(db, frame, symbol)
+    stored = read_bars(db, symbol, "1m")
+    assert same(stored, frame) and data_hash(stored) == written.data_hash
+    assert counts(write(db, frame, symbol)) == (0, 0, len(frame))
+
+
+def test_a_failing_assessment_leaves_the_store_as_it_was(db):
+    def refuse(merged):
+        assert len(merged) == 30
+        raise DataError("not these")
+
+    for _ in range(2):  # into an empty store, then into one that holds bars
+        before = dump(db)
+        with pytest.raises(DataError, match="not these"):
+            write(db, bars(0, 30, version=1), assess=refuse)
+        assert dump(db) == before
+        write(db, bars(5, 10))
+
+
+def test_the_assessment_sees_the_series_as_it_will_stand_and_is_kept(db):
+    write(db, bars(0, 10))
+    write(db, bars(5, 10, version=1), assess=lambda merged: {"rows": len(merged), "nested": [{"last": None}]})
+    assert get_series(db, "BTC-USD", "1m")["quality"] == {"rows": 15, "nested": [{"last": None}]}
+
+
+SPOILT = [
+    (lambda f: f[:0], "no bars to store"),
+    (lambda f: f.iloc[::-1], "increasing times"),
+    (lambda f: pd.concat([f, f[-1:]]), "increasing times"),
+    (lambda f: f.set_axis(f.index.as_unit("ns") + pd.Timedelta(1, "ns")), "whole milliseconds"),
+    (lambda f: f.set_axis(f.index.tz_localize(None)), "with a zone"),
+    (lambda f: f.reset_index(drop=True), "with a zone"),
+    (lambda f: f.assign(close=np.nan), "finite"),
+    (lambda f: f.assign(volume=np.inf), "finite"),
+]
+
+
+def test_what_is_no_series_of_bars_is_refused_and_changes_nothing(db):
+    write(db, bars(0, 5))
+    before = dump(db)
+    for spoil, says in SPOILT:
+        with pytest.raises(DataError, match=says):
+            write(db, spoil(bars(0, 5, version=1)))
+    assert dump(db) == before
+
+
+def test_a_symbol_that_is_none_is_refused(db):
+    with pytest.raises(ParameterError, match="'BTCUSD' is not BASE-QUOTE"):
+        write(db, bars(0, 5), "BTCUSD")
+    assert dump(db)["symbols"] == []
+
+
+def test_other_zones_and_units_are_stored_as_utc_milliseconds(db):
+    frame = bars(0, 5)
+    write(db, frame.set_axis(frame.index.tz_convert("Europe/Berlin").as_unit("ns")))
+    assert counts(write(db, frame)) == (0, 0, 5)
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert (
+        stored.equals(frame) and str(stored.index.dtype) == "datetime64[ms, UTC]" and stored.index.name == "timestamp"
+    )
+
+
+def test_fifty_thousand_bars_go_in_and_out_in_seconds(db):
+    frame = bars(0, 50_000)
+    began = time.monotonic()
+    write(db, frame)
+    written = write(db, bars(25_000, 50_000, version=1))
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert time.monotonic() - began < 30
+    assert counts(written) == (25_000, 25_000, 0) and same(stored, pd.concat([frame[:25_000], bars(25_000, 50_000, 1)]))
