@@ -51,7 +51,7 @@ def test_the_portfolio_has_the_same_orders_and_round_trips():
     run = backtest("sma_cross", walk(1_000), dict(fast=3, slow=9), Costs(5, 5))
     p = to_vectorbt(run)
     orders, trips = p.orders.records_readable, p.positions.records_readable
-    assert list(orders["Timestamp"]) == list(run.fills.index)
+    assert list(orders["Timestamp"]) == list(run.fills.index.tz_localize(None))
     assert list(orders["Side"].str.lower()) == list(run.fills.side)
     np.testing.assert_allclose(orders["Size"], run.fills.quantity.abs(), rtol=1e-12)
     np.testing.assert_allclose(orders["Price"], run.fills.price, rtol=1e-12)

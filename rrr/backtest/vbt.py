@@ -29,14 +29,15 @@ def _freq(b: Backtest) -> pd.Timedelta:
 # %% ../../nbs/60_backtest/03_vbt.ipynb #6ada4c9f
 def to_vectorbt(
     b: Backtest,
-):  # vectorbt.Portfolio
+):  # vectorbt.Portfolio, times in UTC without the zone
     "The run as a vectorbt portfolio: same times, sides, quantities, prices and fees."
     size, price, fees = (pd.Series(np.nan, b.bars.index) for _ in range(3))
     size[b.fills.index] = b.fills.quantity
     price[b.fills.index] = b.fills.price
     fees[b.fills.index] = b.fills.fee
+    close, size, price, fees = (x.tz_localize(None) for x in (b.bars["close"], size, price, fees.fillna(0.0)))
     return _vectorbt().Portfolio.from_orders(
-        b.bars["close"], size=size, price=price, fixed_fees=fees.fillna(0.0), init_cash=b.capital, freq=_freq(b)
+        close, size=size, price=price, fixed_fees=fees, init_cash=b.capital, freq=_freq(b)
     )
 
 # %% ../../nbs/60_backtest/03_vbt.ipynb #a9d14e0d
@@ -48,9 +49,10 @@ def independent(
     changed = target[target != target.shift(fill_value=0.0)]
     size = pd.Series(np.nan, b.bars.index)
     size[changed.index] = changed
+    open_, close, size = (x.tz_localize(None) for x in (b.bars["open"], b.bars["close"], size.shift()))
     return _vectorbt().Portfolio.from_orders(
-        b.bars["close"], size=size.shift(), size_type="targetpercent", direction="longonly", price=b.bars["open"],
-        val_price=b.bars["close"].shift(), fees=b.costs.fee, slippage=b.costs.slippage, init_cash=b.capital,
+        close, size=size, size_type="targetpercent", direction="longonly", price=open_,
+        val_price=close.shift(), fees=b.costs.fee, slippage=b.costs.slippage, init_cash=b.capital,
         freq=_freq(b),
     )  # fmt: skip
 
@@ -78,7 +80,7 @@ def crosscheck(
         undefined = out["rrr"].isna() & out[column].isna()
         out[f"{column}: difference"] = gap.mask(undefined, 0.0).fillna(np.inf)  # defined on one side only: not equal
     curve = {
-        f"{n}: difference": float((b.equity / p.value() - 1).abs().max())
+        f"{n}: difference": float(np.abs(b.equity.to_numpy() / p.value().to_numpy() - 1).max())
         for n, p in zip(out.columns[1:3], (books, own), strict=True)
     }
     return pd.concat([out, pd.DataFrame(curve, index=["Equity curve, largest"])])

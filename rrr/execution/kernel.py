@@ -52,7 +52,10 @@ class Costs:
 @njit(cache=True)
 def _places(x: float) -> int:
     "Decimal places that 15 significant digits of `x` reach, at most 18."
-    return min(18, 14 - int(floor(log10(abs(x)))))
+    top = int(floor(log10(abs(x))))
+    if abs(x) < 10.0**top:  # log10 rounds up just below a power of ten
+        top -= 1
+    return min(18, 14 - top)
 
 
 @njit(cache=True)
