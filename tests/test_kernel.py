@@ -104,7 +104,7 @@ def run(world):
     return run_bars(*(np.array(x, dtype=float) for x in (opens, closes, targets)), *rest)
 
 
-MANY = settings(deadline=None, max_examples=300)
+MANY = settings(deadline=None, max_examples=200)
 
 
 @MANY
@@ -224,7 +224,7 @@ def test_the_future_changes_nothing_of_the_past(world, cut):
         np.testing.assert_array_equal(known, was)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(worlds(near=True))
 def test_runs_agree_with_the_rules_in_exact_fractions(world):
     lot, least = F(world[6]), max(0.9973 * world[7], 1e-9 * world[3])  # two roundings may disagree on dust,
@@ -354,14 +354,14 @@ def test_decisions_by_hand(target, standing, position, decision):
     assert decide(target, standing, 1000.0 - 100 * position, position, 100.0, 1.0, 0.0) == decision
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(-12, 18))
 def test_every_decimal_of_15_digits_is_exact(digits, places):
     x = float(Decimal(digits).scaleb(-places))
     assert exact(x) == x and exact(-x) == -x
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.floats(1e-9, 1e15), st.sampled_from([0.0, 1e-8, 0.001, 0.5, 1.0, 25.0]))
 def test_tradable_rounds_down_to_the_nearest(x, lot):
     q = tradable(x, lot)

@@ -214,9 +214,9 @@ def backtest(
         raise DataError("no bars from the asked start on.")
     target = _targets(s, frame, params).iloc[skip:]
     traded = frame.iloc[skip:]
-    arrays = [traded[k].to_numpy(dtype=float) for k in ("open", "close")]
+    arrays = [np.array(x, dtype=float) for x in (traded["open"], traded["close"], target)]
     fees = (costs.fee, costs.slippage, costs.lot, costs.min_notional)
-    orders, cash, position = run_bars(*arrays, target.to_numpy(dtype=float), capital, *fees)
+    orders, cash, position = run_bars(*arrays, capital, *fees)
     return Backtest(
         s, params, symbol or known["symbol"], interval, known["synthetic"] if synthetic is None else synthetic,
         traded, target, order_frame(orders, traded, interval_ms(interval)),

@@ -75,8 +75,9 @@ def crosscheck(
     for name, (key, read) in figures.items():
         rows[name] = (m[key], float(read(books)), float(read(own)))
     out = pd.DataFrame.from_dict(rows, orient="index", columns=["rrr", "vectorbt, our fills", "vectorbt alone"])
+    out = out.replace([np.inf, -np.inf], np.nan)  # vectorbt's word for undefined
     for column in out.columns[1:]:
-        gap = (out["rrr"] - out[column]).abs() / out["rrr"].abs().clip(lower=1e-12)
+        gap = (out["rrr"] - out[column]).abs() / out["rrr"].abs().clip(lower=1e-6)  # of nearly nothing: absolute
         undefined = out["rrr"].isna() & out[column].isna()
         out[f"{column}: difference"] = gap.mask(undefined, 0.0).fillna(np.inf)  # defined on one side only: not equal
     curve = {

@@ -200,7 +200,7 @@ def run_bars(
             price, paid, cash_after, after = fill_market(order.quantity, cash, position, open_[t], fee, slippage, lot)
             filled = stepped(after - position, lot)
             order.filled_at, order.filled, order.price, order.fee = t, filled, price, paid
-            order.value = abs(cash_after - cash + paid)
+            order.value = exact(abs(cash_after - cash + paid))
             cash, position, pending = cash_after, after, False
         quantity, standing = decide(target[t], standing, cash, position, close[t], lot, min_notional)
         if quantity != 0.0:
