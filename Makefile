@@ -12,7 +12,7 @@ help: ## print this list
 demo: .venv/research ## the whole path on SYNTHETIC data; DATA=file [SYMBOL=BTC-USD] [INTERVAL=1h] for a real file
 	@$(BIN)/rrr demo $(if $(DATA),--data "$(DATA)") $(if $(SYMBOL),--symbol "$(SYMBOL)") $(if $(INTERVAL),--interval "$(INTERVAL)")
 
-test: .venv/dev .venv/chromium ## all tests with coverage, then all notebooks in real kernels
+test: .venv/dev .venv/chromium .venv/redis ## all tests with coverage, then all notebooks in real kernels
 	@$(BIN)/python -m pytest tests --cov=rrr --cov-report=term:skip-covered
 	@$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 nbs --ignore=nbs/jobs
 
@@ -53,4 +53,12 @@ clean: ## remove caches and build output; data/, reports/ and .venv stay
 	 sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	 if command -v apt-get >/dev/null; then $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; \
 	 else echo "Please install Chromium so that 'chromium' is on the PATH, then run make test again."; exit 1; fi; }
+	@touch $@
+
+# The tests start their own Redis; on Linux with Python 3.11 the dev environment brings one.
+.venv/redis: .venv/dev
+	@PYTHONPATH=tests $(BIN)/python -c 'import sys, redis_server; sys.exit(not redis_server.binary())' || { echo "Installing Redis for the cache tests ..."; \
+	 sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	 if command -v apt-get >/dev/null; then $$sudo apt-get update -qq && $$sudo apt-get install -y -qq redis-server >/dev/null; \
+	 else echo "Please install Redis so that 'redis-server' is on the PATH, then run make test again."; exit 1; fi; }
 	@touch $@

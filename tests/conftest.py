@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from redis_server import RedisServer
 from stores import KINDS, Postgres, store_url
 
 from rrr.store.db import Database
@@ -26,6 +27,14 @@ def postgres():
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def redis_server():
+    "A Redis server; tests that need it fail where it cannot be started."
+    server = RedisServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture(params=KINDS)
 def url(request, tmp_path) -> str:
     "The URL of an empty database, once SQLite and once PostgreSQL."
@@ -34,9 +43,15 @@ def url(request, tmp_path) -> str:
 
 
 @pytest.fixture(params=KINDS)
-def db(request, tmp_path) -> Database:
-    "A fresh store, once on SQLite and once on PostgreSQL."
+def db_url(request, tmp_path) -> str:
+    "The URL of a database that a store can be opened on, once SQLite and once PostgreSQL."
     with store_url(request.param, request, tmp_path, tables=True) as url:
-        database = Database(url)
-        yield database
-        database.close()
+        yield url
+
+
+@pytest.fixture
+def db(db_url) -> Database:
+    "A fresh store, once on SQLite and once on PostgreSQL."
+    database = Database(db_url)
+    yield database
+    database.close()

@@ -21,6 +21,7 @@ from stores import KINDS, dump, store_url
 import rrr
 from rrr.api.app import MOST, ROUTES, create_app
 from rrr.backtest.run import backtest, save
+from rrr.core.trading import Portfolio
 from rrr.data.ingest import import_mock
 from rrr.engine.replay import replay
 from rrr.execution.kernel import Costs
@@ -48,10 +49,8 @@ def filled(request, tmp_path_factory):
         for capital in (100_000.0, 50_000.0):
             save(backtest(sma_cross, bars, PARAMS, Costs(fee_bps=10), capital), db)
         accounts.open_account(db, "odd", D("12345678901234567890.123456789012345678"), 0)
-        odd = dict(cash=D("0.000000000000000001"), equity=D("99999999999999999999.999999999999999999"))
-        snapshot = dict(account="odd", cause="fill", timestamp=datetime(2024, 1, 1, tzinfo=UTC)) | odd
-        with db.write() as c:
-            c.execute(sa.insert(accounts.SnapshotRow), snapshot)
+        odd = (86_400_000, D("0.000000000000000001"), D("99999999999999999999.999999999999999999"))
+        accounts.record_marks(db, "odd", [odd], Portfolio(odd[1]), {})
         start = int(epoch_ms(bars.index)[100])
         account = replay(sma_cross, PARAMS, bars, start, Costs(fee_bps=10), D(100_000), db)
         yield db, client_of(db), account
@@ -86,9 +85,11 @@ def test_an_empty_store_answers_with_zeros_and_empty_lists(db):
     client = client_of(db)
     portfolio = client.get("/api/portfolio").json()
     assert {k: v for k, v in portfolio.items() if v is not None} == {
-        "cash": "0", "equity": "0", "positions_value": "0", "opening_cash": "0", "total_pnl": "0", "total_return": 0.0,
+        "cash": "0", "equity": "0", "positions_value": "0", "opening_cash": "0", "total_pnl": "0", "daily_pnl": "0",
+        "total_return": 0.0, "daily_return": 0.0,
     }  # fmt: skip
-    assert client.get("/api/portfolio/positions").json() == []
+    for status in ("open", "closed", "all"):
+        assert client.get("/api/portfolio/positions", params={"status": status}).json() == []
     for path in ("/api/trades", "/api/performance/equity-curve", "/api/backtests"):
         page = client.get(path).json()
         assert (page["total"], page["offset"], page["items"]) == (0, 0, [])
@@ -106,16 +107,36 @@ def test_the_portfolio_is_the_one_in_the_store(filled):
     assert amounts(told, "cash equity") == {"cash": last["cash"], "equity": last["equity"]}
     assert D(told["positions_value"]) == last["equity"] - last["cash"] and D(told["opening_cash"]) == D(100_000)
     assert D(told["total_pnl"]) == last["equity"] - D(100_000)
+    assert D(told["daily_pnl"]) == last["daily_pnl"] and told["daily_return"] == last["daily_return"]
     assert told["total_return"] == float((last["equity"] - D(100_000)) / D(100_000)) != 0.0
     assert datetime.fromisoformat(told["as_of"]) == last["timestamp"] == datetime(2025, 1, 1, tzinfo=UTC)
     assert client.get("/api/portfolio", params={"account": account}).json() == told
 
 
-def test_positions_fills_and_curve_are_those_in_the_store(filled):
+def test_holdings_are_those_in_the_store_the_open_ones_unless_others_are_asked_for(filled):
     db, client, account = filled
-    names = "quantity entry_price current_price unrealized_pnl realized_pnl fees"
-    told, stored = client.get("/api/portfolio/positions").json(), accounts.list_positions(db, account)
-    assert [amounts(p, names) for p in told] == [amounts(p, names) for p in stored] and len(stored) == 1
+    money = "quantity entry_price current_price unrealized_pnl realized_pnl total_pnl fees"
+    times = ("opened_at", "closed_at", "updated_at")
+    for asked, status in ((None, "open"), ("open", "open"), ("closed", "closed"), ("all", None)):
+        params = {"account": account} | ({"status": asked} if asked else {})
+        told = client.get("/api/portfolio/positions", params=params).json()
+        stored = accounts.list_positions(db, account, status)
+        assert [amounts(p, money) for p in told] == [amounts(p, money) for p in stored]
+        for p, row in zip(told, stored, strict=True):
+            assert [p[k] and datetime.fromisoformat(p[k]) for k in times] == [row[k] for k in times]
+            same = p.keys() - set(times) - set(money.split())
+            assert {k: p[k] for k in same} == {k: row[k] for k in same}
+            assert {"position_id", "symbol", "side", "status", "strategy_id", "open_order_id", "close_order_id"} == same
+    assert len(accounts.list_positions(db, account, "closed")) > 3
+    assert len(stored) == len(accounts.list_positions(db, account, "closed")) + len(
+        accounts.list_positions(db, account, "open")
+    )
+    for wrong in ("", "OPEN", "short", "open,closed"):
+        assert client.get("/api/portfolio/positions", params={"status": wrong}).status_code == 422
+
+
+def test_fills_and_curve_are_those_in_the_store(filled):
+    db, client, account = filled
     told, (total, stored) = everything(client, "/api/trades"), accounts.list_fills(db, account)
     assert len(told) == total > 7
     for fill, row in zip(told, stored, strict=True):
@@ -164,7 +185,7 @@ def test_amounts_keep_all_their_digits_and_have_no_exponent(filled):
 def test_each_account_is_shown_apart(filled):
     _, client, account = filled
     assert client.get("/api/trades", params={"account": "odd"}).json()["total"] == 0
-    assert client.get("/api/portfolio/positions", params={"account": "odd"}).json() == []
+    assert client.get("/api/portfolio/positions", params={"account": "odd", "status": "all"}).json() == []
     assert client.get("/api/performance/equity-curve", params={"account": account}).json()["total"] == 500
 
 

@@ -14,7 +14,21 @@ from stores import dump
 
 from rrr.core.errors import DataError, ParameterError
 from rrr.core.market import OHLCV
-from rrr.store.bars import bars_frame, data_hash, epoch_ms, get_series, list_series, read_bars, write_bars
+from rrr.store import db as db_module
+from rrr.store.bars import (
+    bars_frame,
+    data_hash,
+    drop_series,
+    epoch_ms,
+    get_series,
+    hash_of_years,
+    iter_bars,
+    list_series,
+    read_bars,
+    write_bars,
+    year_hashes,
+)
+from rrr.store.checks import BatchError
 from rrr.store.db import Database
 
 MINUTE = 60_000
@@ -40,6 +54,18 @@ def write(db: Database, frame: pd.DataFrame, symbol: str = "BTC-USD", **more):
 
 def counts(written) -> tuple[int, int, int]:
     return written.new, written.changed, written.same
+
+
+@pytest.fixture
+def take(db, monkeypatch):
+    "Choose the path that bulk data takes in SQLite."
+
+    def take(path: str) -> None:
+        if path == "plain" and db.is_sqlite:
+            monkeypatch.setattr(db_module, "sqlite_library", lambda: None)
+            db.engine.dispose()  # connections that know their handle
+
+    return take
 
 
 def test_the_same_bars_twice_are_stored_once(db):
@@ -152,8 +178,9 @@ def test_the_hash_changes_with_any_value_and_any_stamp(row, column, up):
 
 def test_the_hash_knows_content_and_nothing_else():
     frame = bars(0, 10)
-    stamps, values = epoch_ms(frame.index).tolist(), frame.to_numpy().ravel().tolist()
-    assert data_hash(frame) == hashlib.sha256(struct.pack("<10q50d", *stamps, *values)).hexdigest()[:16]
+    records = [struct.pack("<q5d", ms, *bar) for ms, bar in zip(epoch_ms(frame.index), frame.to_numpy(), strict=True)]
+    year = hashlib.sha256(b"".join(records)).hexdigest()[:16]
+    assert data_hash(frame) == hashlib.sha256(f"2024 10 {year}\n".encode()).hexdigest()[:16]
     for same_content in (
         frame.set_axis(frame.index.as_unit("ns")),
         frame.set_axis(frame.index.tz_convert("Asia/Tokyo").rename(None)),
@@ -165,14 +192,21 @@ def test_the_hash_knows_content_and_nothing_else():
     assert data_hash(frame.assign(volume=0.0)) == data_hash(frame.assign(volume=-0.0))
 
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(min_value=5e-324, allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def possible(draw) -> tuple[float, ...]:  # open, high, low, close, volume
+    low, a, b, high = sorted(draw(st.lists(positive, min_size=4, max_size=4)))
+    open_, close = draw(st.permutations([a, b]))
+    return open_, high, low, close, draw(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
 
 
 @settings(per_store, max_examples=40)
-@given(
-    rows=st.dictionaries(st.integers(-(2**40), 2**42), st.tuples(*[finite] * 5), min_size=1, max_size=8),
-)
-def test_every_float_and_every_millisecond_comes_back_as_it_was(db, rows):
+@given(rows=st.dictionaries(st.integers(-(2**40), 2**42), possible(), min_size=1, max_size=8))
+@pytest.mark.parametrize("path", ["compiled", "plain"])
+def test_every_float_and_every_millisecond_comes_back_as_it_was(db, path, rows, take):
+    take(path)
     symbol = f"F{next(fresh)}-USD"
     stamps = sorted(rows)
     frame = bars_frame(np.array(stamps), np.array([rows[s] for s in stamps]))
@@ -183,8 +217,8 @@ def test_every_float_and_every_millisecond_comes_back_as_it_was(db, rows):
 
 
 def test_a_failing_assessment_leaves_the_store_as_it_was(db):
-    def refuse(merged):
-        assert len(merged) == 30
+    def refuse(blocks):
+        assert sum(map(len, blocks)) == 30
         raise DataError("not these")
 
     for _ in range(2):  # into an empty store, then into one that holds bars
@@ -196,30 +230,144 @@ def test_a_failing_assessment_leaves_the_store_as_it_was(db):
 
 
 def test_the_assessment_sees_the_series_as_it_will_stand_and_is_kept(db):
+    def told(blocks):
+        return {"rows": sum(map(len, blocks)), "nested": [{"last": None}]}
+
     write(db, bars(0, 10))
-    write(db, bars(5, 10, version=1), assess=lambda merged: {"rows": len(merged), "nested": [{"last": None}]})
+    write(db, bars(5, 10, version=1), assess=told)
     assert get_series(db, "BTC-USD", "1m")["quality"] == {"rows": 15, "nested": [{"last": None}]}
 
 
 SPOILT = [
-    (lambda f: f[:0], "no bars to store"),
-    (lambda f: f.iloc[::-1], "increasing times"),
-    (lambda f: pd.concat([f, f[-1:]]), "increasing times"),
-    (lambda f: f.set_axis(f.index.as_unit("ns") + pd.Timedelta(1, "ns")), "whole milliseconds"),
-    (lambda f: f.set_axis(f.index.tz_localize(None)), "with a zone"),
-    (lambda f: f.reset_index(drop=True), "with a zone"),
-    (lambda f: f.assign(close=np.nan), "finite"),
-    (lambda f: f.assign(volume=np.inf), "finite"),
+    (lambda f: f[:0], "there are no bars to store"),
+    (lambda f: f.drop(columns="close"), "lack close"),
+    (lambda f: f.reset_index(drop=True), "need a DatetimeIndex, not RangeIndex"),
 ]
 
 
-def test_what_is_no_series_of_bars_is_refused_and_changes_nothing(db):
+def test_what_is_no_frame_of_bars_is_refused_and_changes_nothing(db):
     write(db, bars(0, 5))
     before = dump(db)
     for spoil, says in SPOILT:
         with pytest.raises(DataError, match=says):
             write(db, spoil(bars(0, 5, version=1)))
     assert dump(db) == before
+
+
+def cell(row: int, column: str, value: float):
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.copy()
+        frame.iloc[row, frame.columns.get_loc(column)] = value
+        return frame
+
+    return spoil
+
+
+BAD_ROWS = {
+    "not a number": (cell(2, "close", np.nan), 2, "close", "close is not a finite number"),
+    "infinite": (cell(4, "volume", np.inf), 4, "volume", "volume is not a finite number"),
+    "negative price": (cell(0, "low", -1.0), 0, "low", "low is not above zero"),
+    "zero price": (cell(3, "open", 0.0), 3, "open", "open is not above zero"),
+    "negative volume": (cell(1, "volume", -1.0), 1, "volume", "volume is negative"),
+    "high below low": (cell(1, "high", 1.0), 1, "high", "high is below low"),
+    "high below close": (cell(1, "close", 104.5), 1, "high", "high is below open or close"),
+    "low above open": (cell(1, "open", 98.5), 1, "low", "low is above open or close"),
+    "naive time": (lambda f: f.set_axis(f.index.tz_localize(None)), 0, "timestamp", "naive time 2024-01-01 00:00:00"),
+    "backwards": (lambda f: f.iloc[[0, 2, 1, 3]], 2, "timestamp", "time is not after the row before"),
+    "twice": (lambda f: f.iloc[[0, 1, 1]], 2, "timestamp", "time is not after the row before"),
+    "nanosecond": (
+        lambda f: f.set_axis(f.index.as_unit("ns") + pd.Timedelta(1, "ns")), 0, "timestamp", "not in whole milliseconds",
+    ),
+    "no time": (lambda f: f.set_axis(f.index.where(np.arange(5) != 3)), 3, "timestamp", "time is missing"),
+    "infinite vwap": (lambda f: f.assign(vwap=[1, 2, np.inf, 4, 5]), 2, "vwap", "vwap is infinite or negative"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_batch_with_a_bad_row_is_refused_naming_row_and_reason(db, case):
+    spoil, row, column, reason = BAD_ROWS[case]
+    write(db, bars(0, 5), "ETH-USD")
+    before = dump(db)
+    for symbol in ("BTC-USD", "ETH-USD"):
+        with pytest.raises(BatchError) as caught:
+            write(db, spoil(bars(0, 5, version=1)), symbol)
+        first = caught.value.problems[0]
+        assert (first.row, first.column) == (row, column) and reason in str(first)
+        assert f"row {row}: " in str(caught.value) and f"bars of {symbol} 1m: " in str(caught.value)
+    assert dump(db) == before
+
+
+def test_all_bad_rows_are_counted_and_a_thousand_are_named(db):
+    frame = bars(0, 5000).assign(close=np.nan)
+    with pytest.raises(BatchError, match="1000 of 5000 rows refused, none written .*and 997 more") as caught:
+        write(db, frame)
+    assert len(caught.value.problems) == 1000
+
+
+# Years, parts, kinds
+
+
+def test_the_hash_of_a_series_is_kept_year_by_year(db):
+    new_year = bars_frame(1_735_689_600_000 + MINUTE * np.arange(-5, 5), np.tile([10.0, 12.0, 9.0, 11.0, 1.0], (10, 1)))
+    write(db, new_year)
+    before = get_series(db, "BTC-USD", "1m")
+    assert {y: v["rows"] for y, v in before["years"].items()} == {"2024": 5, "2025": 5}
+    write(db, new_year.iloc[7:8].assign(close=11.5))
+    after = get_series(db, "BTC-USD", "1m")
+    assert after["years"]["2024"] == before["years"]["2024"] and after["years"]["2025"] != before["years"]["2025"]
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert after["data_hash"] == data_hash(stored) == hash_of_years(after["years"]) != before["data_hash"]
+    assert after["years"] == year_hashes([stored.iloc[:3], stored.iloc[3:6], stored.iloc[6:]])
+
+
+def test_a_series_whose_import_was_cut_off_is_not_taken_for_a_whole_one(db):
+    whole = bars(0, 30)
+    write(db, whole.iloc[:10], source="long.csv", more=True)
+    for use in (lambda: read_bars(db, "BTC-USD", "1m"), lambda: get_series(db, "BTC-USD", "1m")):
+        with pytest.raises(DataError, match="the import of long.csv into BTC-USD 1m was cut off after 10 bars: run it"):
+            use()
+    with pytest.raises(DataError, match="the import of long.csv .* was cut off: finish it before other.csv"):
+        write(db, whole, source="other.csv")
+    for first, more in ((0, True), (10, True), (20, False)):
+        written = write(db, whole.iloc[first : first + 10], source="long.csv", more=more)
+    assert same(read_bars(db, "BTC-USD", "1m"), whole) and written.data_hash == data_hash(whole)
+
+
+def test_a_series_can_be_dropped_whole_and_alone(db):
+    write(db, bars(0, 10))
+    write(db, bars(0, 20), "ETH-USD")
+    assert drop_series(db, "btc/usd", "1m") == 10
+    assert [s["symbol"] for s in list_series(db)] == ["ETH-USD"] and len(read_bars(db, "ETH-USD", "1m")) == 20
+    with pytest.raises(DataError, match="no bars of BTC-USD 1m"):
+        drop_series(db, "BTC-USD", "1m")
+
+
+def test_bars_come_as_pandas_polars_or_arrow(db):
+    frame = bars(0, 20).assign(vwap=np.where(np.arange(20) % 2, np.nan, 1.5), trade_count=np.arange(20.0))
+    frame.iloc[3, frame.columns.get_loc("trade_count")] = np.nan
+    write(db, frame)
+    extra = ["vwap", "trade_count"]
+    pd.testing.assert_frame_equal(read_bars(db, "BTC-USD", "1m", extra=extra), frame, check_freq=False)
+    arrow = read_bars(db, "BTC-USD", "1m", extra=extra, kind="arrow")
+    polars = read_bars(db, "BTC-USD", "1m", extra=extra, kind="polars")
+    assert arrow.column_names == polars.columns == ["timestamp", *OHLCV, *extra]
+    assert arrow["vwap"].null_count == polars["vwap"].null_count() == 10
+    assert polars["trade_count"].to_list() == [None if i == 3 else i for i in range(20)]
+    assert (
+        arrow["close"].to_pylist() == frame["close"].tolist()
+        and str(arrow.schema.field("timestamp").type) == "timestamp[ms, tz=UTC]"
+    )
+    assert read_bars(db, "BTC-USD", "1m", kind="arrow").column_names == ["timestamp", *OHLCV]
+    with pytest.raises(ParameterError, match="pandas, polars or arrow"):
+        read_bars(db, "BTC-USD", "1m", kind="parquet")
+    with pytest.raises(ParameterError, match="no column spread"):
+        read_bars(db, "BTC-USD", "1m", extra=["spread"])
+
+
+def test_blocks_of_bars_make_up_the_series(db):
+    write(db, bars(0, 25))
+    blocks = list(iter_bars(db, "BTC-USD", "1m", size=10))
+    assert [len(b) for b in blocks] == [10, 10, 5] and same(pd.concat(blocks), bars(0, 25))
 
 
 def test_a_symbol_that_is_none_is_refused(db):

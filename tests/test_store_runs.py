@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from stores import dump
 
-from rrr.core.errors import DataError, NotFoundError, StoreError
+from rrr.core.errors import NotFoundError
 from rrr.store import runs
+from rrr.store.checks import BatchError
 from rrr.store.schema import SymbolRow
 
 RUN = dict(
@@ -17,6 +18,7 @@ RUN = dict(
     last_ms=2**42, bars=3, capital=Decimal("100000.12345678"), costs={"fee_bps": 10.0},
     metrics={"sharpe": 0.1 + 0.2, "calmar": None, "tiny": 5e-324, "most": 1.7976931348623157e308},
     equity=[[0, 100000.12345678], [3600000, 0.1 + 0.2]], data_hash="a" * 16, code_hash="b" * 16, synthetic=True,
+    as_of_ms=2**42, seed=2**63 - 1,
 )  # fmt: skip
 TRIP = dict(
     number=1, entry_ms=0, exit_ms=None, quantity=0.1 + 0.2, entry_price=1e-9, exit_price=3.3, fees=0.0, pnl=-1.5,
@@ -43,18 +45,26 @@ def test_a_run_comes_back_digit_for_digit(db):
 def test_a_run_and_its_round_trips_are_stored_together_or_not_at_all(db):
     before = dump(db)
     for run, trips, refusal in (
-        (RUN, [TRIP, TRIP], StoreError),
-        (RUN | dict(symbol="ETH-USD"), [], StoreError),
-        (RUN | dict(metrics={"sharpe": math.nan}), [], DataError),
-        (RUN | dict(equity=[[0, math.inf]]), [], DataError),
-        (RUN | dict(params={"fast": {1, 2}}), [], DataError),
+        (RUN, [TRIP, TRIP], "row 1: run_id, number r1, 1 repeats row 0"),
+        (RUN, [TRIP, TRIP | dict(number=2, pnl=math.nan)], "row 1: pnl nan should be a finite number"),
+        (RUN | dict(symbol="ETH-USD"), [], "unknown symbol ETH-USD: add it first"),
+        (RUN | dict(metrics={"sharpe": math.nan}), [], "metrics .* finite numbers only"),
+        (RUN | dict(equity=[[0, math.inf]]), [], "equity .* finite numbers only"),
+        (RUN | dict(params={"fast": {1, 2}}), [], "params .* plain values"),
+        (RUN | dict(seeds=1), [], "seeds is no column of backtest_runs, did you mean seed?"),
     ):
-        with pytest.raises(refusal):
+        with pytest.raises(BatchError, match=refusal):
             runs.save_backtest(db, run, trips)
         assert dump(db) == before
     runs.save_backtest(db, RUN, [])
-    with pytest.raises(StoreError, match="(?i)unique"):
+    with pytest.raises(BatchError, match="run_id r1 is in the store already"):
         runs.save_backtest(db, RUN, [])
+
+
+def test_a_run_may_be_without_a_seed_and_on_the_latest_bars(db):
+    runs.save_backtest(db, {k: v for k, v in RUN.items() if k not in ("seed", "as_of_ms")}, [])
+    run = runs.get_backtest(db, "r1")[0]
+    assert run["seed"] is None and run["as_of_ms"] is None
 
 
 def test_lists_of_runs_are_newest_first_in_pages_and_without_curves(db):
@@ -86,9 +96,9 @@ def test_a_job_is_running_until_it_has_finished(db):
     assert ended["started_at"] <= ended["finished_at"] <= datetime.now(UTC)
     assert [j["run_id"] for j in runs.list_jobs(db)] == ["j2", "j1"] and runs.get_job(db, "j1") == killed
     assert [j["run_id"] for j in runs.list_jobs(db, "backtest")] == ["j1"] and len(runs.list_jobs(db, limit=1)) == 1
-    with pytest.raises(StoreError, match="(?i)unique"):
+    with pytest.raises(BatchError, match="run_id j1 is in the store already"):
         runs.start_job(db, "j1", "backtest", {})
-    with pytest.raises(DataError, match="JSON takes plain values and finite numbers only"):
+    with pytest.raises(BatchError, match="JSON takes plain values and finite numbers only"):
         runs.start_job(db, "j3", "backtest", {"a": math.nan})
     assert len(runs.list_jobs(db)) == 2
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = "core store data features models strategy execution backtest validation engine api app".split()
 TOP = {"nbs", "rrr", "tests", "data", "settings.ini", "pyproject.toml", "constraints.txt", "README.md", "Makefile"}
 NOTEBOOKS = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+BY_HAND = "rrr/store/migrations"  # Alembic's folder; no notebook exports it
 MODULES = [p for p in sorted((ROOT / "rrr").rglob("*.py")) if p.name != "_modidx.py"]
 
 
@@ -49,6 +50,7 @@ def fresh(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
     (folder / "rrr").mkdir()
     shutil.copy(ROOT / "rrr" / "__init__.py", folder / "rrr")
+    shutil.copytree(ROOT / BY_HAND, folder / BY_HAND, ignore=shutil.ignore_patterns("__pycache__"))
     for command in ("nbdev-clean", "nbdev-export"):
         subprocess.run([Path(sys.executable).parent / command], cwd=folder, check=True, capture_output=True)
     return folder

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from ..core.market import interval_ms, parse_symbol
 from .files import read_bars
 from .mock import MockDataSource
@@ -42,8 +44,8 @@ class Imported:
 def _store(db: Database, symbol: str, frame, quality: Quality, source: str, synthetic: bool, notes=()) -> Imported:
     "Write checked bars; the series keeps the quality of all its bars, old and new."
 
-    def assess(merged):
-        whole = check_bars(merged, quality.interval)
+    def assess(blocks):
+        whole = check_bars(pd.concat(blocks), quality.interval)
         raise_if_blocked(whole, f"{symbol} {quality.interval} together with the stored bars")
         return whole.to_dict()
 

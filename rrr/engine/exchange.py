@@ -7,12 +7,12 @@ __all__ = ['Exchange', 'Bar', 'PaperExchange']
 
 # %% ../../nbs/70_engine/01_exchange.ipynb #f5c38ad3
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Protocol
 
 from ..core.errors import ExchangeError
 from ..core.money import to_decimal
-from ..core.trading import Fill, Order, Side
+from ..core.trading import EXACT, Fill, Order, OrderStatus, Side
 from ..execution.kernel import Costs, fill_market
 
 # %% ../../nbs/70_engine/01_exchange.ipynb #303c54ad
@@ -28,8 +28,8 @@ class Exchange(Protocol):
     def open_orders(self) -> list[Order]:
         "Orders accepted and not done."
 
-    def dropped_orders(self) -> dict[str, str]:
-        "Orders that ended without a fill, and why."
+    def dropped_orders(self) -> dict[str, tuple[OrderStatus, str]]:
+        "Orders that ended without a fill: cancelled or rejected, and why."
 
     def fills_since(self, seen: int) -> list[Fill]:
         "Fills in the order they happened, without the first `seen`."
@@ -62,7 +62,7 @@ class PaperExchange:
         self._cash, self._held = to_decimal(cash), Decimal(0)
         self._open: dict[str, Order] = {}
         self._known: set[str] = set()
-        self._dropped: dict[str, str] = {}
+        self._dropped: dict[str, tuple[OrderStatus, str]] = {}
         self._fills: list[Fill] = []
 
     def submit(self, order: Order) -> None:
@@ -77,14 +77,14 @@ class PaperExchange:
         "Cancel an open order."
         if self._open.pop(order_id, None) is None:
             return False
-        self._dropped[order_id] = "cancelled on request"
+        self._dropped[order_id] = OrderStatus.cancelled, "cancelled on request"
         return True
 
     def open_orders(self) -> list[Order]:
         "Orders waiting for the next bar."
         return list(self._open.values())
 
-    def dropped_orders(self) -> dict[str, str]:
+    def dropped_orders(self) -> dict[str, tuple[OrderStatus, str]]:
         "Orders that were cancelled or could not be filled at all."
         return dict(self._dropped)
 
@@ -109,11 +109,12 @@ class PaperExchange:
             to_decimal(x) for x in fill_market(signed, float(cash), float(held), bar.open, c.fee, c.slippage, c.lot)
         )
         if held_after == held:
-            self._dropped[order.order_id] = f"{cash} {self.quote} and {held} {self.base} afford nothing"
+            why = f"{cash} {self.quote} and {held} {self.base} afford nothing"
+            self._dropped[order.order_id] = OrderStatus.rejected, why
             return
-        number, moved = f"{len(self._fills) + 1:08d}", abs(cash_after - cash + fee)
-        fill = Fill(
-            number, order.order_id, self.symbol, order.side, abs(held_after - held), price, moved, fee, bar.open_ms
-        )
+        number = f"{len(self._fills) + 1:08d}"
+        with localcontext(EXACT):
+            traded, moved = abs(held_after - held), abs(cash_after - cash + fee)
+        fill = Fill(number, order.order_id, self.symbol, order.side, traded, price, moved, fee, bar.open_ms)
         self._cash, self._held = cash_after, held_after
         self._fills.append(fill)
