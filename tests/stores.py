@@ -31,7 +31,9 @@ class Postgres:
     "A PostgreSQL server on a unix socket in a temporary folder"
 
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="rrrpg-", dir=_quick_folder()))  # short: a socket's path has 107 characters at most
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="rrrpg-", dir=_quick_folder())
+        )  # short: a socket's path has 107 characters at most
         run = self.folder / "run"
         run.mkdir(mode=0o700)
         (run / "python_PostgresServer").mkdir()

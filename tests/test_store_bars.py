@@ -364,6 +364,16 @@ def test_bars_come_as_pandas_polars_or_arrow(db):
         read_bars(db, "BTC-USD", "1m", extra=["spread"])
 
 
+def test_columns_that_only_some_imports_bring_keep_what_they_were_given(db):
+    write(db, bars(0, 4))
+    assert counts(write(db, bars(2, 4).assign(vwap=101.0))) == (2, 2, 0)
+    assert counts(write(db, bars(4, 4).assign(trade_count=7))) == (2, 2, 0)
+    assert counts(write(db, bars(0, 8))) == (0, 0, 8)
+    stored = read_bars(db, "BTC-USD", "1m", extra=["vwap", "trade_count"])
+    assert stored["vwap"].fillna(0).tolist() == [0, 0, 101, 101, 101, 101, 0, 0]
+    assert stored["trade_count"].fillna(0).tolist() == [0, 0, 0, 0, 7, 7, 7, 7]
+
+
 def test_blocks_of_bars_make_up_the_series(db):
     write(db, bars(0, 25))
     blocks = list(iter_bars(db, "BTC-USD", "1m", size=10))

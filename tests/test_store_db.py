@@ -313,7 +313,10 @@ def test_a_file_that_is_gone_is_noticed_and_not_made_anew(file, tmp_path, replac
 def test_a_used_up_pool_is_a_refusal(tmp_path):
     db = Database(f"sqlite:///{tmp_path}/trading.db", pool_min=1, pool_max=1, pool_timeout=0.05)
     with db.read():
-        with pytest.raises(StoreError, match="all 1 connections of .* are in use and none came free within 0.05 s"), db.read():
+        with (
+            pytest.raises(StoreError, match="all 1 connections of .* are in use and none came free within 0.05 s"),
+            db.read(),
+        ):
             pass
     db.close()
 

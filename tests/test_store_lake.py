@@ -146,6 +146,20 @@ def test_lake_and_store_give_the_same_frame_for_any_span(db, root, runs, spans, 
             agree(alone, stored)
 
 
+def test_spans_that_end_at_the_edges_of_row_groups_and_years_are_exact(root):
+    frame = days("2023-12-02", 60)
+    append_lake(root, "BTC-USD", "6h", frame)
+    assert [Part(p).counts for p in files(root)] == [[50, 50, 20], [50, 50, 20]]
+    at = epoch_ms(frame.index)
+    edges = [i + k for i in (0, 50, 100, 120, 170, 220, 239) for k in (-1, 0, 1) if 0 <= i + k < 240]
+    moments = [None, *(int(at[i]) + k for i in edges for k in (-1, 0, 1))]
+    for start in moments:
+        for end in moments:
+            inside = (at >= (at[0] if start is None else start)) & (at < (at[-1] + 1 if end is None else end))
+            if inside.any():
+                assert read_lake(root, "BTC-USD", "6h", start, end).equals(frame[OHLCV][inside])
+
+
 def test_polars_and_arrow_are_the_same_too(db, root):
     write(db, days("2023-12-20", 30))
     export_lake(db, root)
@@ -658,7 +672,8 @@ def test_an_export_killed_at_any_step_goes_on_where_it_was(db_url, root, tmp_pat
     export_lake(db, root)
     write(db, days("2022-11-01", 430))
     shutil.copytree(root, tmp_path / "before")
-    stored = read_bars(db, "BTC-USD", "6h")
+    stored, old = read_bars(db, "BTC-USD", "6h"), read_lake(root, "BTC-USD", "6h")
+    allowed = [f for frame in (old, stored) for _, f in frame.groupby(frame.index.year)]
     first = export_lake(db, root)
     clean = tree(root)
     assert (first.written, first.removed) == (3, 2) and list(clean)[0] == ".lock"
@@ -671,6 +686,9 @@ def test_an_export_killed_at_any_step_goes_on_where_it_was(db_url, root, tmp_pat
         assert whole(root)
         db = Database(db_url)
         agree(bars("BTC-USD", "6h", db=db, lake=root), stored)
+        alone = read_lake(root, "BTC-USD", "6h")
+        for _, year in alone.groupby(alone.index.year):
+            assert any(year.equals(f) for f in allowed)
         again = export_lake(db, root)
         assert tree(root) == clean and again.written <= 3
         db.close()

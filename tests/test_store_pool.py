@@ -89,6 +89,26 @@ def test_twenty_threads_on_a_small_pool_leak_nothing_and_do_not_lock_each_other_
     db.close()
 
 
+def test_connections_are_given_in_the_order_in_which_they_are_asked_for(db_url):
+    db = Database(db_url, pool_min=1, pool_max=1, pool_timeout=30)
+    served, waiting = [], db._pool._turns._waiting
+
+    def ask(number: int) -> None:
+        with db.read():
+            served.append(number)
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(8)]
+    with db.read():
+        for k, thread in enumerate(threads):
+            thread.start()
+            while len(waiting) <= k:
+                pass
+    for thread in threads:
+        thread.join()
+    assert served == list(range(8))
+    db.close()
+
+
 # SQLite's file
 
 

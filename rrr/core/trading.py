@@ -54,6 +54,11 @@ class Order:
         if not (self.quantity.is_finite() and self.quantity > 0):
             raise ExchangeError(f"order {self.order_id}: quantity {self.quantity} must be a positive number.")
 
+    @property
+    def signed_quantity(self) -> Decimal:
+        "Quantity with the sign of the side"
+        return self.quantity if self.side == Side.buy else self.quantity.copy_negate()
+
 
 @dataclass(frozen=True)
 class Fill:
@@ -78,7 +83,7 @@ class Fill:
     @property
     def signed_quantity(self) -> Decimal:
         "Quantity with the sign of the side"
-        return self.quantity if self.side == Side.buy else -self.quantity
+        return self.quantity if self.side == Side.buy else self.quantity.copy_negate()
 
 # %% ../../nbs/00_core/04_trading.ipynb #11f91dc4
 EXACT = Context(prec=60)  # the store's 38 digits and room

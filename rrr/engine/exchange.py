@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..core.errors import ExchangeError
 from ..core.money import to_decimal
-from ..core.trading import EXACT, Fill, Order, OrderStatus, Side
+from ..core.trading import EXACT, Fill, Order, OrderStatus
 from ..execution.kernel import Costs, fill_market
 
 # %% ../../nbs/70_engine/01_exchange.ipynb #303c54ad
@@ -103,10 +103,9 @@ class PaperExchange:
             self._match(order, bar)
 
     def _match(self, order: Order, bar: Bar) -> None:
-        signed = float(order.quantity) * (1 if order.side == Side.buy else -1)
-        c, held, cash = self.costs, self._held, self._cash
+        c, held, cash, asked = self.costs, self._held, self._cash, float(order.signed_quantity)
         price, fee, cash_after, held_after = (
-            to_decimal(x) for x in fill_market(signed, float(cash), float(held), bar.open, c.fee, c.slippage, c.lot)
+            to_decimal(x) for x in fill_market(asked, float(cash), float(held), bar.open, c.fee, c.slippage, c.lot)
         )
         if held_after == held:
             why = f"{cash} {self.quote} and {held} {self.base} afford nothing"

@@ -246,7 +246,7 @@ def opening_cash(
         raise NotFoundError(f"no account {account!r} in the store.")
     return cash
 
-
+# %% ../../nbs/10_store/13_accounts.ipynb #a3c84c9e
 def _page(db: Database, query: sa.Select, limit: int | None, offset: int) -> tuple[int, list[dict]]:
     with db.read() as c:
         total = c.execute(sa.select(sa.func.count()).select_from(query.order_by(None).subquery())).scalar_one()

@@ -363,14 +363,12 @@ class Merged:
 
 
 def _stage(c: sa.Connection, table: sa.Table, names: list[str], columns: Columns) -> str:  # name of a table beside
-    "Put columns into an empty table beside `table`."
+    "Put columns into a new table beside `table`."
     beside, sqlite = f"incoming_{table.name}", c.dialect.name == "sqlite"
     kinds = dict(int=("INTEGER", "BIGINT"), float=("FLOAT", "FLOAT"), text=("TEXT", 'TEXT COLLATE "C"'))
     declared = [f"{n} {kinds[k][not sqlite]}" for n, k in zip(names, _kinds(table, names), strict=True)]
-    c.exec_driver_sql(
-        f"CREATE TEMP TABLE IF NOT EXISTS {beside} ({', '.join(declared)}){'' if sqlite else ' ON COMMIT DROP'}"
-    )  # noqa: E501
-    c.exec_driver_sql(f"DELETE FROM {beside}" if sqlite else f"TRUNCATE {beside}")
+    c.exec_driver_sql(f"DROP TABLE IF EXISTS {'temp' if sqlite else 'pg_temp'}.{beside}")
+    c.exec_driver_sql(f"CREATE TEMP TABLE {beside} ({', '.join(declared)}){'' if sqlite else ' ON COMMIT DROP'}")
     if sqlite:
         _put_sqlite(c, f"INSERT INTO {beside} VALUES ({', '.join('?' * len(names))})", [columns[n] for n in names])
     else:

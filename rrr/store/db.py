@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -220,12 +221,41 @@ def _file(path: Path | None) -> tuple[int, int] | None:  # device and inode
     return found and (found.st_dev, found.st_ino)
 
 # %% ../../nbs/10_store/04_db.ipynb #029c6bae
+class _Turns:
+    "A number of places, given in the order in which they are asked for"
+
+    def __init__(self, places: int):
+        self._free, self._waiting, self._lock = places, deque(), threading.Lock()
+
+    def take(self, timeout: float) -> bool:  # whether there was one in time
+        with self._lock:
+            if self._free and not self._waiting:
+                self._free -= 1
+                return True
+            mine = threading.Event()
+            self._waiting.append(mine)
+        if mine.wait(timeout):
+            return True
+        with self._lock:
+            if not mine.is_set():
+                self._waiting.remove(mine)
+            return mine.is_set()
+
+    def give_back(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+# %% ../../nbs/10_store/04_db.ipynb #8f0bcfd0
 class _Pool:
     "The connections of a store, counted"
 
     def __init__(self, engine: sa.Engine, least: int, most: int, timeout: float):
         self.engine, self.bounds = engine, dict(min=least, max=most, timeout_s=timeout)
         self._lock, self._count = threading.Lock(), dict(in_use=0, peak=0, timeouts=0)
+        self._turns = _Turns(most)
 
     def stats(self) -> dict[str, float]:
         idle = self.engine.pool.checkedin() if isinstance(self.engine.pool, sa.pool.QueuePool) else 0
@@ -240,21 +270,22 @@ class _Pool:
 
     @contextmanager
     def connection(self) -> Iterator[sa.Connection]:
-        try:
-            connection = self.engine.connect()
-        except sa.exc.TimeoutError:
+        if not self._turns.take(self.bounds["timeout_s"]):
             self._add(timeouts=1)
             raise StoreError(
                 f"all {self.bounds['max']} connections of {self.engine.url!r} are in use and none came free within "
                 f"{self.bounds['timeout_s']:g} s: end long transactions, or raise DATABASE_POOL_MAX or "
                 "DATABASE_POOL_TIMEOUT."
-            ) from None
-        self._add(in_use=1)
+            )
         try:
-            with connection:
-                yield connection
+            with self.engine.connect() as connection:
+                self._add(in_use=1)
+                try:
+                    yield connection
+                finally:
+                    self._add(in_use=-1)
         finally:
-            self._add(in_use=-1)
+            self._turns.give_back()
 
 # %% ../../nbs/10_store/04_db.ipynb #1b67419d
 def _know_file(engine: sa.Engine, name: str) -> None:
