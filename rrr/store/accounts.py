@@ -210,8 +210,7 @@ def list_accounts(
     "Names of all trading accounts."
     t = SnapshotRow.__table__
     query = sa.select(t.c.account).group_by(t.c.account).order_by(sa.func.max(t.c.snapshot_id).desc())
-    with db.read() as c:
-        return list(c.execute(query).scalars())
+    return db.fetch(lambda c: list(c.execute(query).scalars()))
 
 
 def latest_account(
@@ -219,8 +218,7 @@ def latest_account(
 ) -> str | None:
     "The account that did something last, None when there is none."
     t = SnapshotRow.__table__
-    with db.read() as c:
-        return c.execute(sa.select(t.c.account).order_by(t.c.snapshot_id.desc()).limit(1)).scalar()
+    return db.fetch(lambda c: c.execute(sa.select(t.c.account).order_by(t.c.snapshot_id.desc()).limit(1)).scalar())
 
 
 def last_snapshot(
@@ -228,8 +226,7 @@ def last_snapshot(
     account: str,
 ) -> dict | None:
     "The latest cash, equity and P&L of an account."
-    with db.read() as c:
-        row = c.execute(NEWEST, dict(the_account=account)).mappings().first()
+    row = db.fetch(lambda c: c.execute(NEWEST, dict(the_account=account)).mappings().first())
     return dict(row) if row else None
 
 
@@ -240,17 +237,16 @@ def opening_cash(
     "The cash that an account was opened with; raise `NotFoundError` when there is no such account."
     t = SnapshotRow.__table__
     query = sa.select(t.c.cash).where(t.c.account == account, t.c.cause == "open").order_by(t.c.snapshot_id).limit(1)
-    with db.read() as c:
-        cash = c.execute(query).scalar()
+    cash = db.fetch(lambda c: c.execute(query).scalar())
     if cash is None:
         raise NotFoundError(f"no account {account!r} in the store.")
     return cash
 
 # %% ../../nbs/10_store/13_accounts.ipynb #a3c84c9e
 def _page(db: Database, query: sa.Select, limit: int | None, offset: int) -> tuple[int, list[dict]]:
-    with db.read() as c:
-        total = c.execute(sa.select(sa.func.count()).select_from(query.order_by(None).subquery())).scalar_one()
-        return total, [dict(r) for r in c.execute(query.limit(limit).offset(offset)).mappings()]
+    count = sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
+    page = query.limit(limit).offset(offset)
+    return db.fetch(lambda c: (c.execute(count).scalar_one(), [dict(r) for r in c.execute(page).mappings()]))
 
 
 def list_orders(db: Database, account: str, limit: int | None = None, offset: int = 0) -> tuple[int, list[dict]]:
@@ -280,5 +276,5 @@ def list_positions(
     "Holdings of an account, in the order they were opened."
     t = PositionRow.__table__
     query = sa.select(t).where(t.c.account == account).order_by(t.c.opened_at, t.c.position_id)
-    with db.read() as c:
-        return [dict(r) for r in c.execute(query if status is None else query.where(t.c.status == status)).mappings()]
+    query = query if status is None else query.where(t.c.status == status)
+    return db.fetch(lambda c: [dict(r) for r in c.execute(query).mappings()])

@@ -195,8 +195,7 @@ def find_records(
     query = sa.select(table).where(*_conditions(row_class, since, until, as_of, **equal))
     order = [k for k in (_time(table), *table.primary_key) if k is not None]
     query = query.order_by(*(k.desc() if newest else k for k in order)).limit(limit).offset(offset)
-    with db.read() as c:
-        return [dict(r) for r in c.execute(query).mappings()]
+    return db.fetch(lambda c: [dict(r) for r in c.execute(query).mappings()])
 
 
 def count_records(
@@ -206,8 +205,7 @@ def count_records(
 ) -> int:
     "How many rows there are."
     query = sa.select(sa.func.count()).select_from(row_class.__table__).where(*_conditions(row_class, **asked))
-    with db.read() as c:
-        return c.execute(query).scalar_one()
+    return db.fetch(lambda c: c.execute(query).scalar_one())
 
 
 def list_symbols(

@@ -42,10 +42,9 @@ def list_backtests(
     "Stored runs for a list."
     t = BacktestRunRow.__table__
     columns = [k for k in t.c if k.name != "equity"]
-    with db.read() as c:
-        total = c.execute(sa.select(sa.func.count()).select_from(t)).scalar_one()
-        page = sa.select(*columns).order_by(t.c.created_at.desc(), t.c.run_id.desc()).limit(limit).offset(offset)
-        return total, [dict(r) for r in c.execute(page).mappings()]
+    count = sa.select(sa.func.count()).select_from(t)
+    page = sa.select(*columns).order_by(t.c.created_at.desc(), t.c.run_id.desc()).limit(limit).offset(offset)
+    return db.fetch(lambda c: (c.execute(count).scalar_one(), [dict(r) for r in c.execute(page).mappings()]))
 
 
 def get_backtest(
