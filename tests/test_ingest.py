@@ -8,7 +8,6 @@ import pytest
 from stores import dump
 
 from rrr.core.errors import DataError, ParameterError, RRRError
-from rrr.data import ingest
 from rrr.data.ingest import import_file, import_mock
 from rrr.store.bars import data_hash, get_series, list_series, read_bars
 
@@ -188,37 +187,4 @@ def test_the_mock_source_is_the_same_every_time_and_one_seed_at_a_time(db):
     for wrong in (lambda: import_mock(db, "XXX-USD", "1h", 10), lambda: import_mock(db, "BTC-USD", "1h", 0)):
         with pytest.raises(RRRError):
             wrong()
-    assert dump(db) == before
-
-
-def test_a_long_file_goes_in_parts_and_one_that_was_cut_off_is_finished_by_the_next_try(db, write, monkeypatch):
-    import_file(db, write(minutes(0, 10), "old.csv"), "BTC-USD")
-    long = write(minutes(0, 100), "long.csv")
-    whole = import_file(db, long, "ETH-USD")
-    monkeypatch.setattr(ingest, "PART", 30)
-    real, calls = ingest.write_bars, []
-
-    def cut_off(*args):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(ingest, "write_bars", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        import_file(db, long, "BTC-USD")
-    with pytest.raises(DataError, match="the import of long.csv into BTC-USD 1m was cut off after 60 bars"):
-        read_bars(db, "BTC-USD", "1m")
-    done = import_file(db, long, "BTC-USD")
-    assert (done.written.new, done.written.same, done.written.data_hash) == (40, 60, whole.written.data_hash)
-    assert get_series(db, "BTC-USD", "1m")["quality"] == get_series(db, "ETH-USD", "1m")["quality"]
-
-
-def test_a_long_file_that_does_not_fit_the_stored_bars_is_refused_before_its_first_part(db, write, monkeypatch):
-    monkeypatch.setattr(ingest, "PART", 3)
-    import_file(db, write(minutes(0, 4)), "BTC-USD")
-    before = dump(db)
-    between = write([r.replace(",", ":30,", 1) for r in minutes(0, 4)])
-    with pytest.raises(DataError, match="together with the stored bars: interval 1m was given but .* 30s"):
-        import_file(db, between, "BTC-USD")
     assert dump(db) == before

@@ -151,7 +151,7 @@ def test_an_unknown_series_is_refused_naming_those_there_are(db):
         read_bars(db, "BTC-USD", "1m")
     write(db, bars(0, 5))
     write_bars(db, "ETH-USD", "1h", bars(0, 5), "file.csv")
-    for symbol, interval in (("BTC-USD", "1h"), ("ETH-USD", "1m"), ("XRP-USD", "1m"), ("btc-usd", "1m")):
+    for symbol, interval in (("BTC-USD", "1h"), ("ETH-USD", "1m"), ("XRP-USD", "1m")):
         with pytest.raises(DataError, match=f"no bars of {symbol} {interval} in the store. It holds BTC-USD 1m, ETH-"):
             read_bars(db, symbol, interval)
     assert [(s["symbol"], s["interval"]) for s in list_series(db)] == [("BTC-USD", "1m"), ("ETH-USD", "1h")]
@@ -242,6 +242,7 @@ SPOILT = [
     (lambda f: f[:0], "there are no bars to store"),
     (lambda f: f.drop(columns="close"), "lack close"),
     (lambda f: f.reset_index(drop=True), "need a DatetimeIndex, not RangeIndex"),
+    (lambda f: pd.concat([f, f[["close"]]], axis=1), "two columns of one name"),
 ]
 
 
@@ -279,7 +280,16 @@ BAD_ROWS = {
         lambda f: f.set_axis(f.index.as_unit("ns") + pd.Timedelta(1, "ns")), 0, "timestamp", "not in whole milliseconds",
     ),
     "no time": (lambda f: f.set_axis(f.index.where(np.arange(5) != 3)), 3, "timestamp", "time is missing"),
-    "infinite vwap": (lambda f: f.assign(vwap=[1, 2, np.inf, 4, 5]), 2, "vwap", "vwap is infinite or negative"),
+    "text": (lambda f: f.astype({"close": object}).pipe(cell(2, "close", "abc")), 2, "close", "close is not a finite number"),
+    "complex": (lambda f: f.assign(open=f["open"] + 1j), 0, "open", "open is not a finite number"),
+    "NA": (lambda f: f.astype({"low": "Float64"}).pipe(cell(1, "low", pd.NA)), 1, "low", "low is not a finite number"),
+    "year 12000": (
+        lambda f: f.set_axis(f.index.as_unit("s") + pd.Timedelta(10_000 * 365, "D").as_unit("s")), 0, "timestamp",
+        "time is after the year 9999",
+    ),
+    "half a trade": (lambda f: f.assign(trade_count=[1, 2, 3, 1.5, 5]), 3, "trade_count", "not a whole number"),
+    "too many trades": (lambda f: f.assign(trade_count=1e19), 0, "trade_count", "not a whole number"),
+    "infinite vwap": (lambda f: f.assign(vwap=[1, 2, np.inf, 4, 5]), 2, "vwap", "vwap is not a finite number from 0 on"),
 }  # fmt: skip
 
 
@@ -324,9 +334,12 @@ def test_a_series_whose_import_was_cut_off_is_not_taken_for_a_whole_one(db):
     whole = bars(0, 30)
     write(db, whole.iloc[:10], source="long.csv", more=True)
     for use in (lambda: read_bars(db, "BTC-USD", "1m"), lambda: get_series(db, "BTC-USD", "1m")):
-        with pytest.raises(DataError, match="the import of long.csv into BTC-USD 1m was cut off after 10 bars: run it"):
+        with pytest.raises(
+            DataError,
+            match="the import of long.csv into BTC-USD 1m is still going on, or was cut off after 10 bars: run it",
+        ):
             use()
-    with pytest.raises(DataError, match="the import of long.csv .* was cut off: finish it before other.csv"):
+    with pytest.raises(DataError, match="the import of long.csv .* is not finished: finish it before other.csv"):
         write(db, whole, source="other.csv")
     for first, more in ((0, True), (10, True), (20, False)):
         written = write(db, whole.iloc[first : first + 10], source="long.csv", more=more)
@@ -376,8 +389,10 @@ def test_columns_that_only_some_imports_bring_keep_what_they_were_given(db):
 
 def test_blocks_of_bars_make_up_the_series(db):
     write(db, bars(0, 25))
-    blocks = list(iter_bars(db, "BTC-USD", "1m", size=10))
+    blocks = list(iter_bars(db, "btc/usd", "1m", size=10))
     assert [len(b) for b in blocks] == [10, 10, 5] and same(pd.concat(blocks), bars(0, 25))
+    with pytest.raises(ParameterError, match="at least one row, not 0"):
+        list(iter_bars(db, "BTC-USD", "1m", size=0))
 
 
 def test_a_symbol_that_is_none_is_refused(db):

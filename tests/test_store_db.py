@@ -368,6 +368,8 @@ def test_a_copy_that_is_cut_off_leaves_nothing(served, monkeypatch):
         "postgresql+psycopg://quant@127.0.0.1:1/rrr?password=hunter2secret&password=hunter2secret",
         "postgresql+psycopg://quant:hunter2secret@127.0.0.1:port/rrr",
         "postgresql+psycopg://quant:a@b:hunter2secret@127.0.0.1/rrr",
+        "postgresql+psycopg://quant:p@hunter2secret@127.0.0.1/rrr",
+        "postgresql+psycopg://quant@127.0.0.1:1/rrr?sslpassword=hunter2secret",
         "mysql://quant:hunter2secret@127.0.0.1/rrr",
         "postgresql+asyncpg://quant:hunter2secret@127.0.0.1/rrr",
         "quant:hunter2secret@127.0.0.1",

@@ -256,7 +256,7 @@ def test_an_import_that_was_cut_off_is_refused_and_not_exported(db, root):
     write(db, days("2024-01-01", 5))
     export_lake(db, root)
     before = tree(root)
-    write(db, days("2024-01-06", 5), more=True)
+    write(db, days("2025-01-06", 5), more=True)
     report = export_lake(db, root)
     assert report == LakeReport(skipped=("BTC-USD 6h: the import of file.csv was cut off, run it again",))
     assert tree(root) == before
@@ -598,13 +598,24 @@ def test_added_bars_are_the_lakes_alone_and_an_export_takes_them_away(db, root):
     export_lake(db, root)
     append_lake(root, "BTC-USD", "6h", days("2024-01-06", 1))
     assert len(read_lake(root, "BTC-USD", "6h")) == 24 and len(bars("BTC-USD", "6h", db=db, lake=root)) == 20
+    stored_at = [p.stored_at for p in map(Part, files(root)) if p.stored_at]
     compact_lake(root)
-    assert len(read_lake(root, "BTC-USD", "6h")) == 24
+    assert len(read_lake(root, "BTC-USD", "6h")) == 24 and [Part(p).stored_at for p in files(root)] == stored_at
     agree(bars("BTC-USD", "6h", db=db, lake=root), read_bars(db, "BTC-USD", "6h"))
     write(db, days("2024-01-06", 1))  # the store hears of them too: the compacted part is current
     assert len(bars("BTC-USD", "6h", db=db, lake=root)) == 24
     export_lake(db, root)
     agree(read_lake(root, "BTC-USD", "6h"), read_bars(db, "BTC-USD", "6h"))
+
+
+def test_an_added_year_is_read_when_the_store_has_the_same_bars_and_exported_for_its_other_columns(db, root, asked):
+    append_lake(root, "BTC-USD", "6h", days("2024-01-01", 5)[OHLCV])
+    write(db, days("2024-01-01", 5))
+    stored = read_bars(db, "BTC-USD", "6h", extra=["vwap"])
+    assert bars("BTC-USD", "6h", db=db, lake=root).equals(stored[OHLCV]) and set(asked) == {"lake"}
+    assert bars("BTC-USD", "6h", extra=["vwap"], db=db, lake=root).equals(stored)
+    assert export_lake(db, root).written == 1
+    assert read_lake(root, "BTC-USD", "6h", extra=["vwap"]).equals(stored)
 
 
 # ---- killed, and two at once ----
@@ -764,3 +775,25 @@ def test_a_reader_never_meets_a_gap_while_bars_are_restated_and_exported(db, roo
         stop.set()
         reader.join()
     assert wrong == [] and seen[0] > 3
+
+
+def test_a_file_that_is_replaced_between_looking_and_opening_is_looked_for_again(db, root, monkeypatch):
+    write(db, days("2024-01-01", 5))
+    export_lake(db, root)
+    versions = count(1)
+
+    def replaced(path: Path) -> Part:
+        if next(versions) == 1:
+            write(db, days("2024-01-01", 5, version=1))
+            export_lake(db, root)
+        return Part(path)
+
+    monkeypatch.setattr(parts, "Part", replaced)
+    assert read_lake(root, "BTC-USD", "6h").equals(days("2024-01-01", 5, version=1)[OHLCV])
+
+    def gone(path: Path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(parts, "Part", gone)
+    with pytest.raises(StoreError, match="are gone as soon as they are there"):
+        read_lake(root, "BTC-USD", "6h")

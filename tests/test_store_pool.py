@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from stores import dump
 
 from rrr.core.errors import StoreError
+from rrr.core.settings import load_settings
 from rrr.store import db as db_module
 from rrr.store.bars import bars_frame, read_bars, write_bars
-from rrr.store.db import APPLICATION_ID, ConnectionLost, Database, UnknownOutcome, make_engine
+from rrr.store.db import APPLICATION_ID, ConnectionLost, Database, UnknownOutcome, get_engine, make_engine
 from rrr.store.schema import SymbolRow
 
 BTC = dict(symbol="BTC-USD", base="BTC", quote="USD")
@@ -109,6 +110,30 @@ def test_connections_are_given_in_the_order_in_which_they_are_asked_for(db_url):
     db.close()
 
 
+def test_an_interrupted_wait_costs_no_connection(db_url, monkeypatch):
+    db = Database(db_url, pool_min=1, pool_max=1, pool_timeout=30)
+
+    def interrupt(self, timeout=None):
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with db.read():
+            with monkeypatch.context() as m:
+                m.setattr(threading.Event, "wait", interrupt)
+                with pytest.raises(KeyboardInterrupt), db.read():
+                    pass
+    assert db.fetch(symbols) == [] and db.pool_stats()["in_use"] == 0
+    db.close()
+
+
+def test_threads_share_a_store_in_memory_one_after_the_other():
+    db = Database("sqlite://")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda k: insert(db, f"T{k}-USD"), range(80)))
+    assert len(db.fetch(symbols)) == 80
+    db.close()
+
+
 # SQLite's file
 
 
@@ -130,8 +155,10 @@ def test_the_file_of_another_program_is_refused_and_left_alone(tmp_path):
     other.executescript("PRAGMA application_id = 77; CREATE TABLE mine (x)")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="the file of another program .application id 0x4d"):
-        Database(f"sqlite:///{path}")
+    settings = load_settings(tmp_path, database_url=f"sqlite:///{path}")
+    for use in (lambda: Database(f"sqlite:///{path}"), lambda: get_engine(settings)):
+        with pytest.raises(StoreError, match="the file of another program .application id 0x4d"):
+            use()
     assert path.read_bytes() == before
 
 
@@ -194,6 +221,19 @@ def test_a_connection_that_died_while_idle_is_replaced_unseen(served, postgres):
     assert served.fetch(symbols) == ["BTC-USD", "ETH-USD"]
 
 
+def test_a_cancelled_query_is_not_taken_for_a_lost_connection(served):
+    tries = []
+
+    def query(c):
+        tries.append(1)
+        c.exec_driver_sql("set local statement_timeout = 50")
+        c.exec_driver_sql("select pg_sleep(5)")
+
+    with pytest.raises(StoreError, match="canceling statement") as caught:
+        served.fetch(query, waits=(0, 0))
+    assert len(tries) == 1 and type(caught.value) is StoreError
+
+
 def test_a_write_that_loses_its_connection_wrote_nothing_and_is_not_repeated(served, postgres):
     tries = []
     with pytest.raises(ConnectionLost), served.write() as c:
@@ -241,7 +281,9 @@ def test_locks_and_idle_transactions_have_limits(served):
         with pytest.raises(StoreError, match="lock timeout"):
             other.fetch(symbols)
     with other.read() as c:
-        assert c.exec_driver_sql("show idle_in_transaction_session_timeout").scalar() == "1min"
+        assert c.exec_driver_sql("show idle_in_transaction_session_timeout").scalar() == "0"
+    with other.write() as c:
+        assert c.exec_driver_sql("show idle_in_transaction_session_timeout").scalar() == "10min"
     other.close()
 
 

@@ -88,6 +88,12 @@ def test_every_id_time_and_amount_comes_back_as_it_was(db, path, rows):
     assert write_trades(db, "BTC-USD", venue, frame) == Merged(same=len(rows))
 
 
+def test_numbers_and_text_name_the_same_trade(db):
+    frame = tape(0, 10)
+    assert write_trades(db, *BTC, frame.assign(trade_id=range(10))) == Merged(new=10)
+    assert write_trades(db, *BTC, frame) == Merged(same=10)
+
+
 def test_venues_and_symbols_are_kept_apart(db):
     write_trades(db, *BTC, tape(0, 10))
     assert write_trades(db, "BTC-USD", "kraken", tape(0, 10)) == Merged(new=10)
@@ -124,6 +130,10 @@ def spoilt(column: str, value, row: int = 2):
     return spoil
 
 
+def odd_id(value):
+    return lambda frame: spoilt("trade_id", value)(frame.astype({"trade_id": object}))
+
+
 BAD_TRADES = {
     "negative price": (spoilt("price", -1.0), 2, "price", "price is not a finite number above zero"),
     "zero size": (spoilt("size", 0.0), 2, "size", "size is not a finite number above zero"),
@@ -131,6 +141,17 @@ BAD_TRADES = {
     "infinite": (spoilt("size", np.inf), 2, "size", "not a finite number"),
     "no id": (spoilt("trade_id", None), 2, "trade_id", "trade_id is missing"),
     "the id above": (spoilt("trade_id", "1"), 2, "trade_id", "trade_id repeats one above"),
+    "a float for an id": (odd_id(7.0), 2, "trade_id", "neither plain text nor a whole number"),
+    "a zero byte": (odd_id("b\0"), 2, "trade_id", "neither plain text nor a whole number"),
+    "half a character": (odd_id("\ud800"), 2, "trade_id", "neither plain text nor a whole number"),
+    "a list for an id": (lambda f: f.assign(trade_id=[[i] for i in range(10)]), 0, "trade_id", "neither plain text"),
+    "a word for a price": (lambda f: f.assign(price=["a"] * 10), 0, "price", "price is not a finite number"),
+    "year 2500": (
+        lambda f: f.set_axis(f.index.as_unit("s") + pd.Timedelta(200_000, "D").as_unit("s")),
+        0,
+        "timestamp",
+        "time does not count in nanoseconds",
+    ),
     "a long id": (spoilt("trade_id", "x" * 65), 2, "trade_id", "longer than 64 bytes"),
     "an odd side": (spoilt("side", "maker"), 2, "side", "neither buy nor sell"),
     "naive time": (lambda f: f.set_axis(f.index.tz_localize(None)), 0, "timestamp", "naive time"),

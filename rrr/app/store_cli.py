@@ -32,6 +32,40 @@ def audit(db, action: str, subject: str, **details) -> None:
     from rrr.store.audit import record_audit
 
     record_audit(db, getuser(), action, "command line", subject, details)
+    _keep_head(db)
+
+
+def _heads() -> Path:
+    "Where the head of the audit log is kept, outside the database."
+    return desk().settings.data_dir / "audit-heads.json"
+
+
+def _kept_head(db) -> str | None:
+    "The head that was kept last of this database."
+    import json
+
+    try:
+        return json.loads(_heads().read_text()).get(repr(db))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise StoreError(f"{_heads()} cannot be read: {e}.") from e
+
+
+def _keep_head(db, head: str | None = None) -> None:
+    "Keep the head, so that rows removed from the end of the log are noticed."
+    import json
+    import os
+
+    from rrr.store.audit import list_audit
+
+    if head is None:
+        _, rows = list_audit(db, limit=1)
+        head = f"{rows[0]['seq']}:{rows[0]['hash']}"
+    heads = json.loads(_heads().read_text()) if _heads().exists() else {}
+    new = _heads().with_suffix(".new")
+    new.write_text(json.dumps(heads | {repr(db): head}, indent=1) + "\n")
+    os.replace(new, _heads())
 
 # %% ../../nbs/90_app/09_store_cli.ipynb #76e00deb
 @data_app.command("import")
@@ -134,8 +168,8 @@ def data_drop(
     if not yes:
         raise ParameterError(f"this removes all bars of {symbol} {interval}: say --yes to do it.")
     d = desk()
-    rows = drop_series(d.db, symbol, interval)
     drop_lake(d.settings.data_dir / "lake", symbol, interval)
+    rows = drop_series(d.db, symbol, interval)
     audit(d.db, "data drop", f"{symbol} {interval}", rows=rows)
     answer(
         {"symbol": symbol, "interval": interval, "bars": rows}, json, f"{rows:,} bars of {symbol} {interval} removed"
@@ -266,8 +300,18 @@ def audit_verify(
 
     from rrr.store.audit import verify_audit
 
-    report = verify_audit(desk().db, head)
-    text = [f"{report.rows:,} rows, head {report.head}", *(f"{p.kind}: {p.text}" for p in report.problems)]
+    db = desk().db
+    head = head or _kept_head(db)
+    report = verify_audit(db, head)
+    if report.ok and report.rows:
+        _keep_head(db, report.head)
+    against = (
+        f"it holds the head noted before, {head.split(':')[0]}"
+        if head
+        else "no head was noted before: rows removed from the end would not be seen"
+    )  # noqa: E501
+    text = [f"{report.rows:,} rows, head {report.head}; {against}"] if report.ok else [f"{report.rows:,} rows"]
+    text += [f"{p.kind}: {p.text}" for p in report.problems]
     answer(asdict(report) | {"ok": report.ok}, json, "\n".join(text))
     if not report.ok:
         raise StoreError(f"the audit log is not whole: {len(report.problems)} findings.")

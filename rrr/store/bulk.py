@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 import numpy as np
 import sqlalchemy as sa
 
-from ..core.errors import DataError
+from ..core.errors import DataError, ParameterError
 from .db import sqlite_library
 
 # %% ../../nbs/10_store/06_bulk.ipynb #f71bf773
@@ -330,6 +330,8 @@ def select_blocks(
     size: int = BLOCK,
 ) -> Iterator[Columns]:  # at most `size` rows each
     "Read a span of rows in order, in blocks of columns."
+    if size < 1:
+        raise ParameterError(f"a block has at least one row, not {size}.")
     kinds = _kinds(table, names)
     sqlite = c.dialect.name == "sqlite"
     conditions = [f"{k} = {'?' if sqlite else f'%({k})s'}" for k in equal]
@@ -366,7 +368,10 @@ def _stage(c: sa.Connection, table: sa.Table, names: list[str], columns: Columns
     "Put columns into a new table beside `table`."
     beside, sqlite = f"incoming_{table.name}", c.dialect.name == "sqlite"
     kinds = dict(int=("INTEGER", "BIGINT"), float=("FLOAT", "FLOAT"), text=("TEXT", 'TEXT COLLATE "C"'))
+    keys = [k.name for k in table.primary_key if k.name in names]
     declared = [f"{n} {kinds[k][not sqlite]}" for n, k in zip(names, _kinds(table, names), strict=True)]
+    if sqlite and len(keys) == 1 and keys[0] == names[0] and declared[0].endswith("INTEGER"):
+        declared[0] += " PRIMARY KEY"  # in order as it comes: nothing to sort later
     c.exec_driver_sql(f"DROP TABLE IF EXISTS {'temp' if sqlite else 'pg_temp'}.{beside}")
     c.exec_driver_sql(f"CREATE TEMP TABLE {beside} ({', '.join(declared)}){'' if sqlite else ' ON COMMIT DROP'}")
     if sqlite:

@@ -52,6 +52,10 @@ def _address(url: str | sa.URL) -> sa.URL:
     if address is None or address.drivername not in ("sqlite", "postgresql+psycopg"):
         right = "sqlite:////path/to.db or postgresql+psycopg://user:password@host:5432/name"
         raise ConfigError(f"the database URL cannot be used: it should look like {right}.")
+    if "@" in (address.host or "") or any("password" in k and k != "password" for k in address.query):
+        raise ConfigError(
+            "the database URL cannot be used: an @ in a password is %40, and no other password belongs in it."
+        )
     if hidden := address.query.get("password"):
         address = address.difference_update_query(["password"]).set(password=hidden)
     return address
@@ -95,7 +99,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, in_memory: bool) -> None:
             )
 
 # %% ../../nbs/10_store/04_db.ipynb #ce8d4b55
-_opening = threading.local()
+_opening, _OPENING = threading.local(), threading.Lock()
 
 
 @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -125,18 +129,19 @@ def _connect(
     library, _opening.handle = sqlite_library(), None
     if library is None:
         return connect(), None
-    library.sqlite3_auto_extension(_told_handle)
-    try:
-        return connect(), _opening.handle
-    finally:
-        library.sqlite3_cancel_auto_extension(_told_handle)
+    with _OPENING:
+        library.sqlite3_auto_extension(_told_handle)
+        try:
+            return connect(), _opening.handle
+        finally:
+            library.sqlite3_cancel_auto_extension(_told_handle)
 
 # %% ../../nbs/10_store/04_db.ipynb #b066028b
 _PSYCOPG = dict(
     prepare_threshold=None, connect_timeout=10, keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
     tcp_user_timeout=15_000, application_name="rrr",
 )  # fmt: skip
-_LIMITS = "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', '10min', true), set_config('idle_in_transaction_session_timeout', '60s', true)"  # noqa: E501
+_LIMITS = "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', '10min', true), set_config('idle_in_transaction_session_timeout', %s, true)"  # noqa: E501
 POOLER_PORT = 6543
 SAFE = {  # what a server must say of itself not to lose what it confirmed
     "fsync": ("on",), "full_page_writes": ("on",), "data_sync_retry": ("off",),
@@ -189,7 +194,8 @@ def _lost(cause: BaseException) -> bool:
     if not type(cause).__module__.startswith("psycopg"):
         return False
     state = getattr(cause, "sqlstate", None) or ""
-    return "OperationalError" in [k.__name__ for k in type(cause).__mro__] and state[:2] in ("", "08", "57")
+    gone = state == "" or state.startswith(("08", "57P"))  # a cancelled statement is 57014
+    return gone and "OperationalError" in [k.__name__ for k in type(cause).__mro__]
 
 
 @contextmanager
@@ -234,8 +240,16 @@ class _Turns:
                 return True
             mine = threading.Event()
             self._waiting.append(mine)
-        if mine.wait(timeout):
-            return True
+        try:
+            mine.wait(timeout)
+        except BaseException:  # interrupted
+            if self._had(mine):
+                self.give_back()
+            raise
+        return self._had(mine)
+
+    def _had(self, mine: threading.Event) -> bool:
+        "Whether the wait ended with a place; waits no more."
         with self._lock:
             if not mine.is_set():
                 self._waiting.remove(mine)
@@ -255,7 +269,7 @@ class _Pool:
     def __init__(self, engine: sa.Engine, least: int, most: int, timeout: float):
         self.engine, self.bounds = engine, dict(min=least, max=most, timeout_s=timeout)
         self._lock, self._count = threading.Lock(), dict(in_use=0, peak=0, timeouts=0)
-        self._turns = _Turns(most)
+        self._turns = _Turns(1 if isinstance(engine.pool, sa.pool.StaticPool) else most)  # one connection in memory
 
     def stats(self) -> dict[str, float]:
         idle = self.engine.pool.checkedin() if isinstance(self.engine.pool, sa.pool.QueuePool) else 0
@@ -288,6 +302,18 @@ class _Pool:
             self._turns.give_back()
 
 # %% ../../nbs/10_store/04_db.ipynb #1b67419d
+def _create_file(path: Path) -> None:
+    "An empty file for its owner alone, where there is none."
+    if not path.exists():
+        ensure_writable(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _know(engine: sa.Engine, name: str) -> None:
+    "Raise `StoreError` for the file of another program and for a server that may lose what it confirmed."
+    (_know_file if engine.dialect.name == "sqlite" else _know_server)(engine, name)
+
+
 def _know_file(engine: sa.Engine, name: str) -> None:
     with engine.connect() as c:
         found = c.exec_driver_sql("PRAGMA application_id").scalar()
@@ -326,14 +352,13 @@ class Database:
     ):
         self.url, self.timeout = _address(url), pool_timeout
         self.path = Path(self.url.database) if self.is_sqlite and not _in_memory(self.url) else None
-        if self.path and not self.path.exists():
-            ensure_writable(self.path.parent)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        if self.path:
+            _create_file(self.path)
         pool_min = min(pool_min, pool_max)
         self.engine = make_engine(self.url, pool_min, pool_max, pool_timeout)
         self._pool, self._opened = _Pool(self.engine, pool_min, pool_max, pool_timeout), _file(self.path)
         with _told(self):
-            (_know_file if self.is_sqlite else _know_server)(self.engine, repr(self))
+            _know(self.engine, repr(self))
             open_schema(self.engine)
             if self.is_sqlite:
                 _name_file(self.engine)
@@ -394,7 +419,8 @@ def _transaction(db: Database, **options) -> Iterator[sa.Connection]:
         connection = connection.execution_options(**options)
         with connection.begin():
             if not db.is_sqlite:
-                connection.exec_driver_sql(_LIMITS, (f"{round(db.timeout * 1000)}ms",))
+                idle = "10min" if "write" in options else "0"  # a reader holds nobody up
+                connection.exec_driver_sql(_LIMITS, (f"{round(db.timeout * 1000)}ms", idle))
             yield connection
             at_end = True
 
@@ -413,8 +439,14 @@ def get_engine(
     s = settings or get_settings()
     address = _address(s.sqlalchemy_url)
     if address.drivername == "sqlite" and not _in_memory(address):
-        ensure_writable(Path(address.database).parent)
-    return make_engine(address, s.database_pool_min, s.database_pool_max, s.database_pool_timeout)
+        _create_file(Path(address.database))
+    engine = make_engine(address, s.database_pool_min, s.database_pool_max, s.database_pool_timeout)
+    name = f"Database({address.render_as_string(hide_password=True)})"
+    try:
+        _know(engine, name)
+    except sa.exc.DBAPIError as e:
+        raise StoreError(f"{name} refused: {str(e.orig).strip().splitlines()[0].rstrip('.')}.") from e
+    return engine
 
 
 def damage(
@@ -423,9 +455,12 @@ def damage(
     "What SQLite finds broken in its file; a PostgreSQL server's own checks are its administrator's."
     if engine.dialect.name != "sqlite":
         return []
-    with engine.connect() as c:
-        found = [r[0] for r in c.exec_driver_sql("PRAGMA integrity_check") if r[0] != "ok"]
-        orphans = c.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    try:
+        with engine.connect() as c:
+            found = [r[0] for r in c.exec_driver_sql("PRAGMA integrity_check") if r[0] != "ok"]
+            orphans = c.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    except sa.exc.DBAPIError as e:
+        return [f"{e.orig}."]
     return found + [f"a row of {r[0]} refers to a row of {r[2]} that is not there." for r in orphans]
 
 

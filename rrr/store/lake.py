@@ -61,10 +61,8 @@ def _is_current(c: sa.Connection, series: dict, year: int, path: Path) -> bool:
         part = Part(path)
     except (FileNotFoundError, DataError):
         return False
-    if part.rows != series["years"][str(year)]["rows"] or part.stored_at is None:
-        return False
-    if part.stored_at == _stored_at(series):
-        return True
+    if part.stored_at in (None, _stored_at(series)):
+        return part.stored_at is not None
     t, (low, high) = BarRow.__table__, year_span(year)
     later = t.c.available_ms > int(datetime.fromisoformat(part.stored_at).timestamp() * 1000)
     of_year = (t.c.symbol == series["symbol"], t.c.interval == series["interval"], t.c.timestamp.between(low, high - 1))

@@ -17,7 +17,7 @@ from ..core.market import parse_symbol
 from .bulk import TEXT_BYTES, Columns, Merged, first_difference, merge_block, select_blocks
 from .checks import BatchError, Problem
 from .db import Database
-from .bars import hold_symbol
+from .bars import as_numbers, hold_symbol
 from .schema import QuoteRow, TickRow
 from .types import Table
 
@@ -35,7 +35,13 @@ def _times(index: pd.Index) -> tuple[np.ndarray, list[Problem]]:  # ns since 197
             Problem(i, "timestamp", f"naive time {t}: times carry a zone", t) for i, t in enumerate(index[:REPORTED])
         ]
         return np.zeros(len(index), dtype=np.int64), naive
-    ns, unset = index.as_unit("ns").asi8, np.asarray(index.isna())
+    unset = np.asarray(index.isna())
+    far = ~unset & np.asarray((index.year < 1678) | (index.year > 2261))
+    if far.any():
+        return np.zeros(len(index), dtype=np.int64), _named(
+            ("timestamp", "time does not count in nanoseconds", far, index)
+        )
+    ns = index.as_unit("ns").asi8
     back = np.concatenate([[False], np.diff(ns) < 0])[: len(ns)] & ~unset
     return ns, _named(
         ("timestamp", "time is missing", unset, index),
@@ -61,7 +67,7 @@ def _lacking(frame: pd.DataFrame, needed: list[str]) -> None:
 
 
 def _amounts(frame: pd.DataFrame, names: list[str], least: str) -> tuple[Columns, list[Problem]]:
-    columns = {k: frame[k].to_numpy(dtype=float) for k in names}
+    columns = {k: as_numbers(frame[k]) for k in names}
     wrong = {k: ~np.isfinite(x) | (x < 0) | ((x == 0) & (k in least.split())) for k, x in columns.items()}
     return columns, _named(*((k, f"{k} is not a finite number above zero", wrong[k], columns[k]) for k in names))
 
@@ -69,20 +75,35 @@ def _amounts(frame: pd.DataFrame, names: list[str], least: str) -> tuple[Columns
 SIDES = ("buy", "sell")  # of the taker
 
 
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        return _encodes(value)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        return text != "" and 0 not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _trades(frame: pd.DataFrame) -> tuple[Columns, list[Problem]]:
     _lacking(frame, TRADE[:3])
     ns, problems = _times(frame.index)
     amounts, wrong = _amounts(frame, ["price", "size"], "price size")
-    missing = frame["trade_id"].isna().to_numpy()
-    ids = np.where(missing, "", frame["trade_id"].to_numpy(dtype=object)).astype(str).astype(object)
-    missing = missing | (ids == "")
+    given = frame["trade_id"].tolist()
+    odd_id = np.array([not _is_id(i) for i in given])
+    ids = np.array(["" if bad else str(i) for i, bad in zip(given, odd_id, strict=True)], dtype=object)
+    missing = np.array([i is None or i is pd.NA or i != i or i == "" for i in given])
     long = np.array([len(i.encode()) > TEXT_BYTES for i in ids])
-    repeated = pd.Index(ids).duplicated() & ~missing
+    repeated = pd.Index(ids).duplicated() & ~odd_id
     sides = frame["side"].to_numpy(dtype=object) if "side" in frame else np.full(len(frame), None, dtype=object)
-    sides = np.where(pd.isna(sides), None, sides)
+    sides = np.array([None if s is None or s is pd.NA or s != s else s for s in sides], dtype=object)
     odd = np.array([s is not None and s not in SIDES for s in sides])
     problems += wrong + _named(
         ("trade_id", "trade_id is missing", missing, ids), ("trade_id", "trade_id repeats one above", repeated, ids),
+        ("trade_id", "trade_id is neither plain text nor a whole number", odd_id & ~missing, given),
         ("trade_id", f"trade_id is longer than {TEXT_BYTES} bytes", long, ids),
         ("side", "side is neither buy nor sell", odd, sides),
     )  # fmt: skip
