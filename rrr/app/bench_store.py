@@ -139,7 +139,11 @@ def _memory(name: str, url: str, part: int, parts: int) -> list[dict]:
     call = [sys.executable, "-c", _IMPORT, url, str(part), str(parts)]
     lines = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split("\n")
     return [
-        {"what": f"{name} import of {rows:,} bars", "rows_per_s": int(line.split()[0]), "peak_mb": int(line.split()[1])}
+        {
+            "what": f"{name} write_bars of {rows:,} bars in parts",
+            "rows_per_s": int(line.split()[0]),
+            "peak_mb": int(line.split()[1]),
+        }
         for rows, line in zip((part, part * parts), lines, strict=False)
     ]
 
