@@ -147,7 +147,7 @@ def _memory(name: str, url: str, part: int, parts: int) -> list[dict]:
         for rows, line in zip((part, part * parts), lines, strict=False)
     ]
 
-
+# %% ../../nbs/90_app/11_bench_store.ipynb #2b7a1037
 @contextmanager
 def _servers(folder: Path) -> Iterator[dict[str, str]]:
     "Databases to measure: name -> URL."

@@ -65,7 +65,7 @@ def year_hashes(
 ) -> dict[str, dict]:  # year -> {"rows": …, "hash": 16 hex digits}
     "Count and hash bars year by year."
     rows: dict[str, int] = {}
-    hashes: dict[str, "hashlib._Hash"] = {}
+    hashes: dict[str, hashlib._Hash] = {}
     for frame in blocks:
         ms = epoch_ms(frame.index)
         years = ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(int) + 1970
@@ -291,13 +291,13 @@ class Written:
     data_hash: str  # of the series afterwards
 
 
-def _columns(frame: pd.DataFrame, step: int) -> Columns:
+def _columns(frame: pd.DataFrame) -> Columns:
     ms = epoch_ms(frame.index)
     columns = {"timestamp": ms} | bar_numbers(frame)
     if "trade_count" in columns:
         counts = columns["trade_count"]
         columns["trade_count"] = np.where(np.isnan(counts), MISSING, np.nan_to_num(counts)).astype(np.int64)
-    return columns | {"available_ms": ms + step}
+    return columns
 
 
 def _drop(c: sa.Connection, symbol: str, interval: str) -> int:
@@ -323,13 +323,15 @@ def _fitting(c: sa.Connection, symbol: str, interval: str, source: str, syntheti
 
 
 def _merge(c: sa.Connection, symbol: str, interval: str, frame: pd.DataFrame, now: int) -> Merged:
-    one, done = dict(symbol=symbol, interval=interval), Merged()
-    columns = _columns(frame, interval_ms(interval))
-    compared = [k for k in columns if k not in ("timestamp", "available_ms")]
+    one, done, columns = dict(symbol=symbol, interval=interval), Merged(), _columns(frame)
+    compared, close = (
+        [k for k in columns if k != "timestamp"],
+        {"available_ms": f"i.timestamp + {interval_ms(interval)}"},
+    )
     size = 20_000 if c.dialect.name == "sqlite" else 200_000  # SQLite's cache holds the one, COPY likes the other
     for i in range(0, len(frame), size):
         block = {k: v[i : i + size] for k, v in columns.items()}
-        done += merge_block(c, BarRow.__table__, one, block, compared, {"available_ms": now})
+        done += merge_block(c, BarRow.__table__, one, block, compared, {"available_ms": now}, close)
     return done
 
 

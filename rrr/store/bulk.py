@@ -388,6 +388,7 @@ def merge_block(
     columns: Columns,  # the other columns, keys among them, one array each
     compared: list[str],  # columns that make a row of the same key differ
     stamp: dict[str, int] | None = None,  # replace what differs, with these columns set; None: leave it as it is
+    derived: dict[str, str] | None = None,  # columns of new rows that SQL makes of the others, `i.` before a name
 ) -> Merged:
     "Add rows that are not there; replace those that differ if asked. One row a key, please."
     names, sqlite = list(columns), c.dialect.name == "sqlite"
@@ -415,8 +416,8 @@ def merge_block(
         execute(f"UPDATE {table.name} AS t SET {sets} FROM {beside} i WHERE {joined} AND ({differ})")
     if found < rows:
         absent = f"WHERE NOT EXISTS (SELECT 1 FROM {table.name} t WHERE {joined})" if found else ""
-        taken = ", ".join([*fixed.values(), *(f"i.{n}" for n in names)])
-        into = f"INSERT INTO {table.name} ({', '.join([*fixed, *names])})"
+        taken = ", ".join([*fixed.values(), *(f"i.{n}" for n in names), *(derived or {}).values()])
+        into = f"INSERT INTO {table.name} ({', '.join([*fixed, *names, *(derived or {})])})"
         execute(f"{into} SELECT {taken} FROM {beside} i {absent} ORDER BY {', '.join(f'i.{k}' for k in keys)}")
     return Merged(rows - found, changed, found - changed)
 
