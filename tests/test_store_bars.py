@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import time
+from decimal import Decimal
 from itertools import count
 
 import numpy as np
@@ -385,6 +386,11 @@ def test_columns_that_only_some_imports_bring_keep_what_they_were_given(db):
     stored = read_bars(db, "BTC-USD", "1m", extra=["vwap", "trade_count"])
     assert stored["vwap"].fillna(0).tolist() == [0, 0, 101, 101, 101, 101, 0, 0]
     assert stored["trade_count"].fillna(0).tolist() == [0, 0, 0, 0, 7, 7, 7, 7]
+
+
+def test_decimal_prices_are_numbers(db):
+    write(db, bars(0, 4))
+    assert counts(write(db, bars(0, 4).map(lambda x: Decimal(str(x))))) == (0, 0, 4)
 
 
 def test_blocks_of_bars_make_up_the_series(db):

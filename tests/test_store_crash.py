@@ -2,7 +2,6 @@
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from children import ended, in_child
 from stores import dump
 
 from rrr.core.market import OHLCV
@@ -38,19 +38,6 @@ def content(db: Database) -> dict:
     tables = dump(db)
     series = [[v for v in row if not hasattr(v, "tzinfo")] for row in tables["series"]]
     return tables | {"series": series, "market_data": [row[:-1] for row in tables["market_data"]]}
-
-
-def in_child(work: Callable[[], None]) -> int:
-    "The status of a forked process that does the work."
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def killed_at(url: str, work: Callable[[Database], None], moment: int | None) -> list[int]:
@@ -116,7 +103,7 @@ def test_an_import_killed_anywhere_and_repeated_leaves_what_one_clean_import_lea
     for moment in np.linspace(1, steps, KILLS).round().astype(int).tolist():
         prepare(db)
         before = content(db)
-        code = in_child(partial(killed_at, db_url, work, moment))
+        code = ended(in_child(partial(killed_at, db_url, work, moment)))
         assert code in (0, -signal.SIGKILL)
         killed += code != 0
         if what.startswith("a file"):
@@ -144,20 +131,9 @@ def test_processes_that_import_overlapping_files_at_once_leave_the_rows_of_both(
             write_trades(store, "BTC-USD", "coinbase", tape(first + 100 * paths.index(path), 1000))
         store.close()
 
-    pids = []
-    for path in paths:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                child(path)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            os._exit(code)
-        pids.append(pid)
+    pids = [in_child(partial(child, path)) for path in paths]
     os.write(go, b"ggg")
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0, 0]
+    assert [ended(pid) for pid in pids] == [0, 0, 0]
     stored = read_bars(db, "BTC-USD", "1m")
     assert stored.equals(bars(0, 5000)) and get_series(db, "BTC-USD", "1m")["data_hash"] == data_hash(stored)
     with db.read() as c:

@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import threading
-import traceback
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -619,23 +618,6 @@ def test_an_added_year_is_read_when_the_store_has_the_same_bars_and_exported_for
 
 
 # ---- killed, and two at once ----
-
-
-def in_child(work: Callable[[], None]) -> int:
-    "Start a process that does the work; its id."
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def ended(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def killed_at(moment: int, work: Callable[[], None]) -> int:

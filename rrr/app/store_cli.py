@@ -40,31 +40,35 @@ def _heads() -> Path:
     return desk().settings.data_dir / "audit-heads.json"
 
 
-def _kept_head(db) -> str | None:
-    "The head that was kept last of this database."
+def _kept_heads() -> dict[str, str]:  # database -> seq:hash
     import json
 
     try:
-        return json.loads(_heads().read_text()).get(repr(db))
+        return json.loads(_heads().read_text())
     except FileNotFoundError:
-        return None
+        return {}
     except (OSError, ValueError) as e:
-        raise StoreError(f"{_heads()} cannot be read: {e}.") from e
+        raise StoreError(
+            f"{_heads()} cannot be read ({e}): move it away, and rrr audit verify starts a new one."
+        ) from e
 
 
-def _keep_head(db, head: str | None = None) -> None:
-    "Keep the head, so that rows removed from the end of the log are noticed."
+def _keep_head(db) -> None:
+    "Keep the log's last row, unless the row kept before is gone: that is for `rrr audit verify` to tell."
     import json
     import os
 
     from rrr.store.audit import list_audit
+    from rrr.store.db import ensure_writable
+    from rrr.store.records import find_records
+    from rrr.store.schema import AuditRow
 
-    if head is None:
-        _, rows = list_audit(db, limit=1)
-        head = f"{rows[0]['seq']}:{rows[0]['hash']}"
-    heads = json.loads(_heads().read_text()) if _heads().exists() else {}
-    new = _heads().with_suffix(".new")
-    new.write_text(json.dumps(heads | {repr(db): head}, indent=1) + "\n")
+    kept, (_, rows) = _kept_heads(), list_audit(db, limit=1)
+    seq, _, hash = kept.get(repr(db), "").partition(":")
+    if not rows or (seq and not find_records(db, AuditRow, seq=int(seq), hash=hash)):
+        return
+    new = ensure_writable(_heads().parent) / f"audit-heads.{os.getpid()}.new"
+    new.write_text(json.dumps(kept | {repr(db): f"{rows[0]['seq']}:{rows[0]['hash']}"}, indent=1) + "\n")
     os.replace(new, _heads())
 
 # %% ../../nbs/90_app/09_store_cli.ipynb #76e00deb
@@ -301,10 +305,10 @@ def audit_verify(
     from rrr.store.audit import verify_audit
 
     db = desk().db
-    head = head or _kept_head(db)
+    head = head or _kept_heads().get(repr(db))
     report = verify_audit(db, head)
-    if report.ok and report.rows:
-        _keep_head(db, report.head)
+    if report.ok:
+        _keep_head(db)
     against = (
         f"it holds the head noted before, {head.split(':')[0]}"
         if head

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from numbers import Real
 
 import numpy as np
@@ -40,7 +41,7 @@ def as_numbers(values: pd.Series) -> np.ndarray:  # float64
     "The values as floats, NaN for what is no number."
     if values.dtype.kind in "iuf" and isinstance(values.dtype, np.dtype):
         return values.to_numpy(dtype=float)
-    real = [x if isinstance(x, Real) and not isinstance(x, bool) else np.nan for x in values.tolist()]
+    real = [x if isinstance(x, Real | Decimal) and not isinstance(x, bool) else np.nan for x in values.tolist()]
     return np.array([np.nan if x is pd.NA else x for x in real], dtype=float)
 
 
