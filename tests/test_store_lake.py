@@ -18,6 +18,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from children import ended, in_child
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
