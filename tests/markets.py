@@ -5,8 +5,8 @@ import pandas as pd
 
 from rrr.core.market import OHLCV, interval_ms
 from rrr.data.mock import MockDataSource
-from rrr.store.bars import write_bars
 from rrr.store.db import Database
+from rrr.store.writer import write_bars
 from rrr.strategy.contract import Signal, Strategy
 
 START = "2024-01-01"

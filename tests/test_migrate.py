@@ -219,22 +219,22 @@ def files(engine: sa.Engine) -> dict[str, str]:  # name -> hash of the content; 
 class TestAgreement:
     def test_after_upgrade_from_nothing(self, engine):
         assert current(engine) is None and "table orders is missing." in differences(engine)
-        assert upgrade(engine) == ["0001", "0002"] == revisions()
-        assert current(engine) == head() == "0002"
+        assert upgrade(engine) == ["0001", "0002", "0003"] == revisions()
+        assert current(engine) == head() == "0003"
         assert differences(engine) == [] and sound(engine)
         assert upgrade(engine) == []
 
     def test_after_adoption_of_an_old_store(self, old):
         assert current(old) is None
-        assert upgrade(old) == ["0002"]
+        assert upgrade(old) == ["0002", "0003"]
         assert current(old) == head() and differences(old) == [] and sound(old)
 
     def test_after_down_and_up(self, old):
         upgrade(old)
-        assert downgrade(old, "0001") == ["0002"]
+        assert downgrade(old, "0001") == ["0003", "0002"]
         assert current(old) == "0001" and differences(old) != [] and sound(old)
-        assert upgrade(old) == ["0002"] and differences(old) == [] and sound(old)
-        assert downgrade(old, "base") == ["0002", "0001"] and current(old) is None
+        assert upgrade(old) == ["0002", "0003"] and differences(old) == [] and sound(old)
+        assert downgrade(old, "base") == ["0003", "0002", "0001"] and current(old) is None
         with old.connect() as c:
             assert sa.inspect(c).get_table_names() == [VERSION_TABLE]
         assert upgrade(old) == revisions() and differences(old) == [] and sound(old)
@@ -252,7 +252,7 @@ class TestAgreement:
         with engine.connect() as c:
             found = [x for x in make(c) if VERSION_TABLE not in str(x)]
         guards = [x for x in found if "TRIGGER" in str(x) or x == ("audit_log_append_only",)]
-        assert len(guards) == (3 if on_sqlite else 4)
+        assert len(guards) == (3 if on_sqlite else 8)
         assert sorted(set(found) - set(guards)) == wanted
         other.dispose()
 
@@ -309,6 +309,9 @@ POSTGRESQL_CHANGES = [
     ("DROP INDEX uq_ml_models_active; CREATE UNIQUE INDEX uq_ml_models_active ON ml_models (model_name)",
      ["index uq_ml_models_active of ml_models is not limited to some rows."]),
     ("ALTER TABLE audit_log DISABLE TRIGGER audit_log_no_truncate", ["trigger audit_log_no_truncate of audit_log is missing."]),
+    ("ALTER TABLE market_data DISABLE TRIGGER market_data_symbol_insert",
+     ["trigger market_data_symbol_insert of market_data is missing."]),
+    ("DROP TRIGGER market_data_symbol_delete ON symbols", ["trigger market_data_symbol_delete of symbols is missing."]),
 ]  # fmt: skip
 
 
@@ -467,7 +470,7 @@ class TestRefusals:
         before, content = state(old), files(old)
         for act in (current, open_schema, upgrade, lambda e: upgrade(e, "0001"), lambda e: downgrade(e, "0001")):
             with pytest.raises(
-                StoreError, match="written by a newer RRR: its tables are at revision 0999 .* 0002 at most"
+                StoreError, match="written by a newer RRR: its tables are at revision 0999 .* 0003 at most"
             ):
                 act(old)
         assert state(old) == before and files(old) == content
@@ -479,7 +482,7 @@ class TestRefusals:
         else:
             before = state(old)
             with pytest.raises(
-                StoreError, match="revision none of its tables and this RRR needs 0002: run `rrr db upgrade`"
+                StoreError, match="revision none of its tables and this RRR needs 0003: run `rrr db upgrade`"
             ):
                 open_schema(old)
             assert state(old) == before
@@ -573,8 +576,8 @@ class TestRefusals:
     def test_a_revision_or_direction_that_makes_no_sense_is_refused(self, engine):
         upgrade(engine)
         before = state(engine)
-        with pytest.raises(StoreError, match="unknown revision '0003'.* Known: 0001, 0002, base, head"):
-            upgrade(engine, "0003")
+        with pytest.raises(StoreError, match="unknown revision '0004'.* Known: 0001, 0002, 0003, base, head"):
+            upgrade(engine, "0004")
         with pytest.raises(StoreError, match="is at revision 0002: downgrade leads to 0001"):
             upgrade(engine, "0001")
         downgrade(engine, "0001")
@@ -587,7 +590,9 @@ class TestRefusals:
         said = []
         upgrade(old, say=said.append)
         downgrade(old, "base", say=said.append)
-        assert [x.split(":")[0] for x in said] == ["0001 found", "0002 applied", "0002 undone", "0001 undone"]
+        assert [x.split(":")[0] for x in said] == [
+            "0001 found", "0002 applied", "0003 applied", "0003 undone", "0002 undone", "0001 undone",
+        ]  # fmt: skip
 
 
 class TestAuditLog:
@@ -748,7 +753,7 @@ class TestAtOnce:
             return applied
 
         ran = at_once(job, job, job)
-        assert sorted(itertools.chain(*ran)) == (["0002"] if behind else ["0001", "0002"])
+        assert sorted(itertools.chain(*ran)) == (["0002", "0003"] if behind else ["0001", "0002", "0003"])
         assert differences(engine) == [] and sound(engine)
         assert len(rows(engine, "orders")) == (6 if behind else 0)
 

@@ -3,34 +3,37 @@
 import hashlib
 import struct
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import dump
 
-from rrr.core.errors import DataError, ParameterError
+from rrr.core.errors import DataError, ParameterError, StoreError
 from rrr.core.market import OHLCV
 from rrr.store import db as db_module
+from rrr.store import writer
 from rrr.store.bars import (
     bars_frame,
     data_hash,
-    drop_series,
     epoch_ms,
     get_series,
     hash_of_years,
     iter_bars,
     list_series,
     read_bars,
-    write_bars,
     year_hashes,
 )
 from rrr.store.checks import BatchError
 from rrr.store.db import Database
+from rrr.store.schema import BarRow, SymbolRow
+from rrr.store.writer import drop_series, write_bars
 
 MINUTE = 60_000
 START = 1_704_067_200_000  # 2024-01-01
@@ -345,6 +348,100 @@ def test_a_series_whose_import_was_cut_off_is_not_taken_for_a_whole_one(db):
     for first, more in ((0, True), (10, True), (20, False)):
         written = write(db, whole.iloc[first : first + 10], source="long.csv", more=more)
     assert same(read_bars(db, "BTC-USD", "1m"), whole) and written.data_hash == data_hash(whole)
+
+
+def test_bars_of_a_symbol_that_is_not_named_are_refused_whoever_writes_them(db):
+    write(db, bars(0, 3))
+    row = dict(
+        symbol="BTC-USD", interval="1h", timestamp=0, open=1.0, high=1.0, low=1.0, close=1.0, volume=0.0, available_ms=1
+    )
+    t, symbols = BarRow.__table__, SymbolRow.__table__
+    with db.write() as c:
+        c.execute(sa.insert(t), row)
+    of_btc = t.c.symbol == "BTC-USD"
+    for statement in (
+        sa.insert(t).values(row | dict(symbol="ETH-USD")),
+        sa.update(t).where(of_btc, t.c.interval == "1h").values(symbol="ETH-USD"),
+        sa.delete(symbols).where(symbols.c.symbol == "BTC-USD"),
+        sa.update(symbols).where(symbols.c.symbol == "BTC-USD").values(symbol="ETH-USD"),
+    ):
+        before = dump(db)
+        with pytest.raises(StoreError, match="(?i)foreign key"), db.write() as c:
+            c.execute(statement)
+        assert dump(db) == before
+    drop_series(db, "BTC-USD", "1m")
+    with db.write() as c:
+        c.execute(sa.delete(t).where(of_btc))
+        c.execute(sa.delete(symbols).where(symbols.c.symbol == "BTC-USD"))
+    assert dump(db)["symbols"] == []
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[int]:
+    "The time that the store sees, in ms; a test sets it."
+    at = [START + 10**9]
+
+    class Clock:
+        now = staticmethod(lambda zone: datetime.fromtimestamp(at[0] / 1000, UTC))
+
+    monkeypatch.setattr(writer, "datetime", Clock)
+    return at
+
+
+def known_at(db, moment: int, **span) -> pd.DataFrame:
+    return read_bars(db, "BTC-USD", "1m", as_of_ms=moment, **span)
+
+
+def test_bars_as_of_a_moment_are_those_that_were_known_then(db, clock):
+    first = bars(0, 10)
+    write(db, first)
+    closed = START + 5 * MINUTE
+    assert same(known_at(db, closed), first.iloc[:5]) and same(known_at(db, closed - 1), first.iloc[:4])
+    with pytest.raises(DataError, match="no bars of BTC-USD 1m in the asked span that were known at 2024-01-01 00:00:"):
+        known_at(db, START)
+    clock[0] += 1000
+    later = first.assign(close=first["close"] + 0.25)
+    assert counts(write(db, later.iloc[3:6])) == (0, 3, 0) and counts(write(db, later.iloc[3:6])) == (0, 0, 3)
+    both = pd.concat([first.iloc[:3], later.iloc[3:6], first.iloc[6:]])
+    assert same(known_at(db, clock[0] - 1), first) and same(known_at(db, clock[0]), both)
+    assert same(read_bars(db, "BTC-USD", "1m"), both) and known_at(db, clock[0]).attrs["as_of_ms"] == clock[0]
+    span = dict(start_ms=START + 2 * MINUTE, end_ms=START + 5 * MINUTE)
+    assert same(known_at(db, clock[0] - 1, **span), first.iloc[2:5])
+
+
+def test_a_bar_that_was_absent_is_known_from_when_it_came(db, clock):
+    whole = bars(0, 10)
+    holed = whole.drop(whole.index[4])
+    write(db, holed)
+    clock[0] += 1000
+    write(db, whole.iloc[:6])
+    write(db, bars(10, 5))
+    assert same(known_at(db, clock[0] - 1), pd.concat([holed, bars(10, 5)]))
+    assert same(known_at(db, clock[0]), bars(0, 15))
+
+
+changes = st.lists(st.dictionaries(st.integers(1, 6), st.integers(0, 3), min_size=1), min_size=1, max_size=5)
+
+
+@settings(per_store, max_examples=20)
+@given(steps=changes)
+def test_every_state_that_a_series_was_ever_in_can_be_read_again(db, steps):
+    at = [START + 10**9]
+    if list_series(db):
+        drop_series(db, "BTC-USD", "1m")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            writer, "datetime", type("Clock", (), dict(now=lambda _: datetime.fromtimestamp(at[0] / 1000, UTC)))
+        )
+        states, held = [], {0: 0, 7: 0}
+        for step in [{}, *steps]:
+            held |= step
+            frame = pd.concat([bars(minute, 1, held[minute]) for minute in sorted(held)])
+            write(db, frame)
+            states.append((at[0], frame))
+            at[0] += 1
+    for moment, frame in states:
+        assert same(known_at(db, moment), frame)
 
 
 def test_a_series_can_be_dropped_whole_and_alone(db):

@@ -14,9 +14,10 @@ from stores import dump
 
 from rrr.core.market import OHLCV
 from rrr.data.ingest import import_file
-from rrr.store.bars import bars_frame, data_hash, get_series, read_bars, write_bars
+from rrr.store.bars import bars_frame, data_hash, get_series, read_bars
 from rrr.store.db import Database
 from rrr.store.ticks import write_trades
+from rrr.store.writer import write_bars
 
 KILLS = 50
 START = 1_704_067_200_000

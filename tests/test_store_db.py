@@ -19,16 +19,18 @@ from rrr.core.errors import ConfigError, StoreError
 from rrr.core.settings import load_settings
 from rrr.core.trading import Order, Side
 from rrr.store.accounts import record_order
-from rrr.store.bars import bars_frame, data_hash, get_series, read_bars, write_bars
+from rrr.store.bars import bars_frame, data_hash, get_series, read_bars
 from rrr.store.db import Database, get_database_client, get_db, sqlite_pragmas
 from rrr.store.migrate import VERSION_TABLE
 from rrr.store.schema import BacktestTradeRow, BarRow, SymbolRow, Table, TradeRow
+from rrr.store.writer import write_bars
 
 BTC = dict(symbol="BTC-USD", base="BTC", quote="USD")
 WRITER = """
 import sys
 import numpy as np
-from rrr.store.bars import bars_frame, write_bars
+from rrr.store.bars import bars_frame
+from rrr.store.writer import write_bars
 from rrr.store.db import Database
 
 def bars(first, count):

@@ -27,12 +27,13 @@ from rrr.core.market import OHLCV, interval_ms, parse_time
 from rrr.core.settings import get_settings
 from rrr.store import bars as store_bars
 from rrr.store import lake, parts
-from rrr.store.bars import bars_frame, data_hash, drop_series, epoch_ms, get_series, read_bars, write_bars
+from rrr.store.bars import bars_frame, data_hash, epoch_ms, get_series, read_bars
 from rrr.store.checks import BatchError
 from rrr.store.db import Database
 from rrr.store.lake import LakeReport, append_lake, bars, compact_lake, drop_lake, export_lake, read_lake
 from rrr.store.parts import Part, year_span
 from rrr.store.schema import SeriesRow
+from rrr.store.writer import drop_series, write_bars
 
 SIX_HOURS = interval_ms("6h")
 per_store = settings(
@@ -194,7 +195,7 @@ def test_attributes_say_what_bars_they_are_and_do_not_stand_in_the_way_of_compar
     write(db, days("2024-01-01", 3), source="mock", synthetic=True)
     export_lake(db, root)
     for frame in (bars("btc/usd", "6h", db=db, lake=root), read_lake(root, "BTC_USD", "6h")):
-        assert frame.attrs == dict(symbol="BTC-USD", interval="6h", synthetic=True)
+        assert frame.attrs == dict(symbol="BTC-USD", interval="6h", synthetic=True, blocked=(), as_of_ms=None)
         pd.testing.assert_frame_equal(frame, days("2024-01-01", 3)[OHLCV], check_freq=False)
         assert frame.equals(days("2024-01-01", 3)[OHLCV])
     frame.iloc[0, 0] = 5.0  # may be written to

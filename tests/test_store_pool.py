@@ -13,9 +13,10 @@ from stores import dump
 from rrr.core.errors import StoreError
 from rrr.core.settings import load_settings
 from rrr.store import db as db_module
-from rrr.store.bars import bars_frame, read_bars, write_bars
+from rrr.store.bars import bars_frame, read_bars
 from rrr.store.db import APPLICATION_ID, ConnectionLost, Database, UnknownOutcome, get_engine, make_engine
 from rrr.store.schema import SymbolRow
+from rrr.store.writer import write_bars
 
 BTC = dict(symbol="BTC-USD", base="BTC", quote="USD")
 SECONDS = float(os.environ.get("TEST_POOL_SECONDS", "5"))

@@ -23,6 +23,7 @@ from rrr.store.schema import (
     BacktestRunRow,
     BacktestTradeRow,
     BarRow,
+    BarVersionRow,
     JobRow,
     ModelRow,
     OnchainRow,
@@ -56,6 +57,9 @@ HASHES = dict(data_hash="d" * 16, code_hash="c" * 16)
 ROWS = {
     SymbolRow: BTC,
     BarRow: ON | dict(timestamp=2**42, open=1.0, high=2.5, low=0.5, close=0.1 + 0.2, volume=1e-9, available_ms=2**42),
+    BarVersionRow: ON | dict(
+        timestamp=2**42, open=1.0, high=2.5, low=0.5, close=1.5, volume=1e-9, available_ms=2**42, replaced_ms=2**43
+    ),
     SeriesRow: ON | dict(source="x.csv", synthetic=False, rows=2, first_ms=0, last_ms=2**42, data_hash="d",
                          quality={"gaps": 0}, imported_at=NOW),
     TickRow: dict(symbol="BTC-USD", venue="cb", trade_id="7", timestamp=2**62, price=0.1, size=3.0, available_ns=2**62),
@@ -192,7 +196,8 @@ def test_values_are_stored_in_one_spelling(store):
 MISSING = object()
 NEW = {  # what makes the row another one
     OrderRow: dict(order_id=str(uuid.UUID(int=9))), TradeRow: dict(fill_id="f9"), PredictionRow: dict(horizon=9),
-    SentimentRow: dict(source="x"), OnchainRow: dict(source="x"), BarRow: dict(timestamp=9), TrialRow: dict(number=9),
+    SentimentRow: dict(source="x"), OnchainRow: dict(source="x"), BarRow: dict(timestamp=9), BarVersionRow: dict(available_ms=9),
+    TrialRow: dict(number=9),
     RiskEventRow: {}, AuditRow: dict(seq=9, hash="9" * 64),
 }  # fmt: skip
 BAD = [

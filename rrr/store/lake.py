@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from ..core.errors import DataError, ParameterError, StoreError
 from ..core.market import OHLCV, interval_ms, parse_symbol, parse_time
 from ..core.settings import get_settings
-from .bars import EXTRA, as_table, bar_problems, epoch_ms, list_series, read_bars
+from .bars import EXTRA, as_table, epoch_ms, list_series, read_bars, series_attrs
+from .writer import bar_problems
 from .bulk import MISSING, Columns, select_blocks
 from .checks import BatchError
 from .db import Database, get_db
@@ -61,6 +62,8 @@ def _is_current(c: sa.Connection, series: dict, year: int, path: Path) -> bool:
         part = Part(path)
     except (FileNotFoundError, DataError):
         return False
+    if part.blocked != series_attrs(series)["blocked"]:
+        return False
     if part.stored_at in (None, _stored_at(series)):
         return part.stored_at is not None
     t, (low, high) = BarRow.__table__, year_span(year)
@@ -83,7 +86,8 @@ def _export_year(c: sa.Connection, root: Path, symbol: str, interval: str, year:
         return LakeReport(kept=1, removed=keep_only(folder, path))
     one = dict(symbol=symbol, interval=interval)
     blocks = select_blocks(c, BarRow.__table__, SCHEMA.names, one, ["timestamp"], *year_span(year), ROWS)
-    write_part(folder, map(to_table, blocks), series["synthetic"], _stored_at(series), expected)
+    barred = series_attrs(series)["blocked"]
+    write_part(folder, map(to_table, blocks), series["synthetic"], _stored_at(series), expected, barred)
     return LakeReport(1, expected["rows"], path.stat().st_size, removed=keep_only(folder, path))
 
 # %% ../../nbs/10_store/09_lake.ipynb #482dd886
@@ -140,7 +144,7 @@ def _part_pieces(part: Part, names: list[str], low: int, high: int) -> Iterator[
             yield len(table), lambda table=table: to_columns(table)
 
 
-def _assembled(pieces: list[Piece], names: list[str], kind: str, symbol: str, interval: str, synthetic: bool):
+def _assembled(pieces: list[Piece], names: list[str], kind: str, attrs: dict):
     "The pieces as one table."
     n, at = sum(rows for rows, _ in pieces), 0
     block = np.empty((len(OHLCV), n))  # as pandas keeps it
@@ -160,7 +164,7 @@ def _assembled(pieces: list[Piece], names: list[str], kind: str, symbol: str, in
     for name in (k for k in EXTRA if k in columns):
         values = columns[name]
         frame[name] = np.where(values == MISSING, np.nan, values) if name == "trade_count" else values
-    frame.attrs.update(symbol=symbol, interval=interval, synthetic=synthetic)
+    frame.attrs.update(attrs | dict(as_of_ms=None))
     return frame
 
 # %% ../../nbs/10_store/09_lake.ipynb #d4032046
@@ -181,18 +185,19 @@ def _holdings(root: Path) -> str:
     return ", ".join(dict.fromkeys(folder_name(p).rpartition(" ")[0] for p in years)) or "nothing"
 
 # %% ../../nbs/10_store/09_lake.ipynb #a1064981
-def _lake_pieces(folder: Path, names: list[str], low: int, high: int) -> tuple[list[Piece], bool]:
-    "The bars of a span in the folder of a series, and whether they are synthetic."
-    pieces, synthetic = [], False
+def _lake_pieces(folder: Path, names: list[str], low: int, high: int) -> tuple[list[Piece], dict]:
+    "The bars of a span in the folder of a series, and what its files say of them."
+    pieces, facts = [], dict(synthetic=False, blocked=())
     for year, of_year in year_folders(folder).items():
         first, after = year_span(year)
         parts = year_parts(of_year) if first < high and after > low else []
-        synthetic = synthetic or any(p.synthetic for p in parts)
+        facts["synthetic"] |= any(p.synthetic for p in parts)
+        facts["blocked"] = tuple(sorted({*facts["blocked"], *(code for p in parts for code in p.blocked)}))
         if len(parts) == 1:
             pieces += _part_pieces(parts[0], names, low, high)
         elif len(table := merged(parts, names, low, high)):
             pieces.append((len(table), lambda table=table: to_columns(table)))
-    return pieces, synthetic
+    return pieces, facts
 
 
 def read_lake(
@@ -209,13 +214,13 @@ def read_lake(
     folder = series_folder(root, symbol, interval)
     for _ in range(20):  # an export may remove a file between our looking and our opening
         try:
-            pieces, synthetic = _lake_pieces(folder, names, *_span(start_ms, end_ms))
+            pieces, facts = _lake_pieces(folder, names, *_span(start_ms, end_ms))
         except FileNotFoundError:
             continue
         if not pieces:
             span = " in the asked span" if year_folders(folder) else ""
             raise DataError(f"no bars of {symbol} {interval}{span} in the lake {root}. It holds {_holdings(root)}.")
-        return _assembled(pieces, names, kind, symbol, interval, synthetic)
+        return _assembled(pieces, names, kind, dict(symbol=symbol, interval=interval) | facts)
     raise StoreError(f"the files of {symbol} {interval} in the lake {root} are gone as soon as they are there.")
 
 # %% ../../nbs/10_store/09_lake.ipynb #d12a75e9
@@ -263,10 +268,13 @@ def bars(
     kind: str = "pandas",  # or polars, arrow
     db: Database | None = None,  # the store; that of the settings by default
     lake: Path | None = None,  # the lake's folder; data/lake by default
+    as_of: str | date | int | None = None,  # the moment whose knowledge is wanted; all that is known now by default
 ):  # bars as `read_bars` gives them
     "Bars of a series, from the lake as far as it is current and from the store otherwise."
     symbol, names, start_ms, end_ms = parse_symbol(symbol), _columns_asked(extra), _moment(start), _moment(end)
     db, root = db or get_db(), Path(lake or get_settings().data_dir / "lake")
+    if as_of is not None:
+        return read_bars(db, symbol, interval, start_ms, end_ms, extra, kind, _moment(as_of))
     folder = series_folder(root, symbol, interval)
 
     def query(c: sa.Connection) -> tuple[dict | None, list[Piece]]:
@@ -276,7 +284,7 @@ def bars(
 
     series, pieces = db.fetch(query)
     if pieces:
-        return _assembled(pieces, names, kind, symbol, interval, series["synthetic"])
+        return _assembled(pieces, names, kind, series_attrs(series))
     if series is None and year_folders(folder):
         return read_lake(root, symbol, interval, start_ms, end_ms, extra, kind)
     return read_bars(db, symbol, interval, start_ms, end_ms, extra, kind)
@@ -312,7 +320,13 @@ def _compact_year(folder: Path) -> LakeReport:
     if len(parts) < 2:
         path = parts[0].path if parts else None
         return LakeReport(kept=len(parts), removed=keep_only(folder, path))
-    path = write_part(folder, merged_blocks(parts), parts[0].synthetic, parts[0].stored_at)
+    path = write_part(
+        folder,
+        merged_blocks(parts),
+        parts[0].synthetic,
+        parts[0].stored_at,
+        blocked={x for p in parts for x in p.blocked},
+    )
     return LakeReport(1, Part(path).rows, path.stat().st_size, removed=keep_only(folder, path))
 
 

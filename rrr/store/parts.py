@@ -162,6 +162,7 @@ class Part:
             raise DataError(f"{path} is no file of a lake: take it out of the folder.")
         self.facts = json.loads(facts)
         self.synthetic: bool = self.facts["synthetic"]
+        self.blocked = tuple(self.facts.get("blocked", ()))
         self.stored_at: str | None = self.facts["stored_at"]
         groups = [self.file.metadata.row_group(g) for g in range(self.file.num_row_groups)]
         self.counts = [g.num_rows for g in groups]
@@ -270,10 +271,11 @@ def write_part(
     synthetic: bool,  # made up, not market data
     stored_at: str | None = None,  # for a whole year of a store: the last import into the series
     expected: dict | None = None,  # rows and hash of the bars, where they are known
+    blocked: Iterable[str] = (),  # codes of the findings that bar the series from use
 ) -> Path:
     "Write a part; raise `StoreError` when its bars are not the expected ones."
     temporary = ensure_writable(folder) / f".part-{uuid4().hex}.tmp"
-    facts = json.dumps(dict(synthetic=synthetic, stored_at=stored_at))
+    facts = json.dumps(dict(synthetic=synthetic, stored_at=stored_at, blocked=sorted(blocked)))
     try:
         with open(temporary, "x+b") as f:
             with pq.ParquetWriter(f, SCHEMA.with_metadata({"rrr": facts}), **WRITING) as writer:

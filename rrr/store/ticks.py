@@ -17,7 +17,8 @@ from ..core.market import parse_symbol
 from .bulk import TEXT_BYTES, Columns, Merged, first_difference, merge_block, select_blocks
 from .checks import BatchError, Problem
 from .db import Database
-from .bars import as_numbers, hold_symbol
+from .bars import as_numbers
+from .writer import hold_symbol
 from .schema import QuoteRow, TickRow
 from .types import Table
 
