@@ -158,12 +158,23 @@ def test_a_binance_futures_csv_takes_open_time_and_base_volume(write):
     )
     bars = read_bars(write(text))
     assert bars.frame.volume.tolist() == [31584] and bars.frame.index[0] == pd.Timestamp("2024-02-01", tz="UTC")
-    assert bars.notes[-1].startswith("columns left out: close_time, quote_volume")
+    assert bars.frame.vwap.tolist() == [1048736.6860 / 31584] and bars.frame.trade_count.tolist() == [2093]
+    assert bars.interval == "1m" and bars.format == "binance csv"
+    assert bars.notes == (
+        "vwap is quote volume / volume",
+        "columns left out: taker_buy_volume, taker_buy_quote_volume, ignore",
+    )
 
 
 def test_rows_keep_the_order_of_the_file_and_duplicates_stay(write):
-    bars = read_bars(write(csv(ROWS[2], ROWS[0], ROWS[0])))
-    assert bars.frame.open.tolist() == [12, 10, 10]
+    bars = read_bars(write(csv(ROWS[1], ROWS[2], ROWS[0], ROWS[0])))
+    assert bars.frame.open.tolist() == [11, 12, 10, 10]
+
+
+def test_a_file_that_runs_newest_first_is_turned_round_with_a_note(write):
+    bars = read_bars(write(csv(ROWS[2], ROWS[1], ROWS[1], ROWS[0])))
+    assert bars.frame.open.tolist() == [10, 11, 11, 12]
+    assert bars.notes[-1] == "rows run newest first: turned round to oldest first"
 
 
 prices = st.floats(1e-9, 1e9, allow_subnormal=False)
@@ -275,14 +286,23 @@ def test_two_columns_that_could_be_the_same_and_differ_are_refused_by_name(refus
 def test_missing_columns_are_refused_with_what_was_found(refusal):
     said = refusal(csv("2024-01-01,1,1,1,1,7", header="date,open,high,low,close,Volume BTC"))
     assert "no column for volume" in said and "'Volume BTC'" in said
-    assert "no column for timestamp" in refusal(
-        csv("1704067259999,1,1,1,1,7", header="close_time,open,high,low,close,volume")
-    )
+    said = refusal(csv("1704067259999,1,1,1,1,7", header="close_time,open,high,low,close,volume"))
+    assert "no column for timestamp" in said and "'close_time' holds close times" in said
 
 
-@pytest.mark.parametrize("content", [ROWS[0], "1704067200000,1,1,1,1,1", "https://www.example.com\n" + csv()])
-def test_a_file_that_does_not_begin_with_a_header_row_is_refused(refusal, content):
+@pytest.mark.parametrize("content", ["https://www.example.com\n" + csv(), "Bars of Bitcoin\n" + csv()])
+def test_a_file_that_begins_with_free_text_is_refused(refusal, content):
     assert "a header row such as timestamp,open,high,low,close,volume is needed" in refusal(content)
+
+
+def test_rows_without_a_header_are_read_where_only_one_order_of_columns_fits(write, refusal):
+    bars = read_bars(write("\n".join(ROWS)))
+    assert_same(bars.frame, read_bars(write(csv())).frame)
+    assert bars.notes[0].startswith(
+        "no column names: columns read as time, open, high, low, close, volume, which 3 rows"
+    )
+    said = refusal("1704067200000,1,1,1,1,1")
+    assert "bitfinex (time, open, close, high, low, volume) or freqtrade (time, open, high, low, close, volume)" in said
 
 
 def test_several_symbols_in_one_file_are_refused_and_one_is_noted(refusal, write):
@@ -369,8 +389,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         (csv(header=HEADER + ",größe").encode("latin-1"), "line 1 is not UTF-8 text (byte 0xf6)"),
         (csv(*(row + ",größe" for row in ROWS), header=HEADER + ",x").encode("latin-1"), "line 2 is not UTF-8 text"),
         (bytes(range(256)) * 50, "neither Parquet nor CSV text"),
-        (b"PK\x03\x04\x00\x00", "neither Parquet nor CSV text"),
-        (b'[[1704067200000,"1","1","1","1","1"]]', "neither Parquet nor CSV text"),
+        (b"PK\x03\x04\x00\x00", "begins as ZIP but is cut off or damaged"),
+        (b'[[1704067200000,"1","1","1","1","1"]', "begins as JSON but is cut off or damaged"),
+        (b"ARROW1\x00\x00", "begins as Arrow but is cut off or damaged"),
         (b"PAR1", "begins as Parquet but is cut off or damaged"),
         (gzip.compress(csv().encode())[:-9], "begins as gzip but is cut off or damaged"),
         (csv()[:-10].encode(), "line 4 has 4 cells, not the 6 that the header names"),
@@ -472,6 +493,6 @@ def test_a_long_table_of_many_symbols_is_refused(shared_data):
 def test_a_real_binance_futures_month_is_complete(shared_data):
     bars = read_bars(shared_data / "raw" / "binance_um_klines_csv" / "AVAXUSDT-1m-2024-02.csv")
     quality = check_bars(bars.frame, "1m")
-    assert bars.format == "csv" and quality.rows == 41760 == 29 * 1440
-    assert quality.problems == quality.warnings == ()
-    assert bars.frame.iloc[0].tolist() == [33.173, 33.278, 33.148, 33.264, 31584]
+    assert bars.format == "binance csv" and quality.rows == 41760 == 29 * 1440
+    assert quality.problems == ()
+    assert bars.frame.iloc[0][OHLCV].tolist() == [33.173, 33.278, 33.148, 33.264, 31584]

@@ -33,7 +33,7 @@ from rrr.store.bars import (
 from rrr.store.checks import BatchError
 from rrr.store.db import Database
 from rrr.store.schema import BarRow, SymbolRow
-from rrr.store.writer import drop_series, write_bars
+from rrr.store.writer import BarWriter, drop_series, write_bars
 
 MINUTE = 60_000
 START = 1_704_067_200_000  # 2024-01-01
@@ -221,8 +221,8 @@ def test_every_float_and_every_millisecond_comes_back_as_it_was(db, path, rows, 
 
 
 def test_a_failing_assessment_leaves_the_store_as_it_was(db):
-    def refuse(blocks):
-        assert sum(map(len, blocks)) == 30
+    def refuse(rows, blocks):
+        assert rows == sum(map(len, blocks)) == 30
         raise DataError("not these")
 
     for _ in range(2):  # into an empty store, then into one that holds bars
@@ -234,7 +234,8 @@ def test_a_failing_assessment_leaves_the_store_as_it_was(db):
 
 
 def test_the_assessment_sees_the_series_as_it_will_stand_and_is_kept(db):
-    def told(blocks):
+    def told(rows, blocks):
+        assert rows == 15
         return {"rows": sum(map(len, blocks)), "nested": [{"last": None}]}
 
     write(db, bars(0, 10))
@@ -442,6 +443,43 @@ def test_every_state_that_a_series_was_ever_in_can_be_read_again(db, steps):
             at[0] += 1
     for moment, frame in states:
         assert same(known_at(db, moment), frame)
+
+
+parts = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(1, 12), st.integers(0, 2), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(per_store, max_examples=25)
+@given(parts=parts)
+def test_hashes_hold_however_parts_follow_overlap_and_are_taken_up_by_another_writer(db, parts):
+    if list_series(db):
+        drop_series(db, "BTC-USD", "1m")
+    shift, held, one = 1_735_689_600_000 - START - 15 * MINUTE, {}, BarWriter(db, "BTC-USD", "1m", "long.csv")
+    for first, length, version, same_writer, more in [*parts, (0, 1, 0, True, False)]:
+        frame = bars(first, length, version)
+        frame.index = (frame.index + pd.Timedelta(shift, "ms")).as_unit("ms")  # over the turn of a year
+        held |= {stamp: frame.loc[[stamp]] for stamp in frame.index}
+        (one if same_writer else BarWriter(db, "BTC-USD", "1m", "long.csv")).write(frame, more)
+        if not more:
+            whole = pd.concat([held[stamp] for stamp in sorted(held)])
+            series = get_series(db, "BTC-USD", "1m")
+            assert same(read_bars(db, "BTC-USD", "1m"), whole) and series["years"] == year_hashes([whole])
+            assert series["rows"] == len(whole) and series["data_hash"] == data_hash(whole)
+
+
+def test_bars_that_come_one_by_one_cost_no_look_back(db):
+    write(db, bars(0, 50))
+    one, read = BarWriter(db, "BTC-USD", "1m", "feed"), []
+    reader = writer.stored_bars
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "stored_bars", lambda *a: (read.extend(got := list(reader(*a))), iter(got))[1])
+        for minute in range(50, 61):
+            one.write(bars(minute, 1))
+    assert sum(map(len, read)) == 51  # once, at the first
+    assert get_series(db, "BTC-USD", "1m")["data_hash"] == data_hash(bars(0, 61))
 
 
 def test_a_series_can_be_dropped_whole_and_alone(db):

@@ -38,7 +38,7 @@ def content(db: Database) -> dict:
     "Everything in the store but the moments of the imports, which restated bars carry too."
     tables = dump(db)
     series = [[v for v in row if not hasattr(v, "tzinfo")] for row in tables["series"]]
-    return tables | {"series": series, "market_data": [row[:-1] for row in tables["market_data"]]}
+    return tables | {"series": series} | {t: [row[:-1] for row in tables[t]] for t in ("market_data", "bar_versions")}
 
 
 def killed_at(url: str, work: Callable[[Database], None], moment: int | None) -> list[int]:
@@ -80,7 +80,7 @@ WORKS = {
 
 def old_bars(db: Database) -> None:
     with db.write() as c:
-        for table in ("market_data", "trades_data", "series", "symbols"):
+        for table in ("market_data", "bar_versions", "trades_data", "series", "symbols"):
             c.exec_driver_sql(f"DELETE FROM {table}")
     write_bars(db, "ETH-USD", "1m", bars(0, 10), "eth.csv")
     write_bars(db, "BTC-USD", "1m", bars(1000, 500) * 1.5, "old.csv")
@@ -89,7 +89,7 @@ def old_bars(db: Database) -> None:
 def no_bars(db: Database) -> None:
     old_bars(db)
     with db.write() as c:
-        for table in ("market_data", "series", "symbols"):
+        for table in ("market_data", "bar_versions", "series", "symbols"):
             c.exec_driver_sql(f"DELETE FROM {table}")
 
 

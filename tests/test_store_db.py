@@ -185,7 +185,7 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_state(db_url, process):
     write_bars(db, "BTC-USD", "1m", bars_frame([0], [[1, 2, 0.5, 1.5, 10]]), "old.csv")
     before = dump(db)
     writer = process(
-        WRITER + "def hang(merged):\n    print('ready', flush=True)\n    sys.stdin.read()\n"
+        WRITER + "def hang(*_):\n    print('ready', flush=True)\n    sys.stdin.read()\n"
         "write_bars(Database(sys.argv[1]), 'BTC-USD', '1m', bars(0, 40_000), 'new.csv', assess=hang)\n",
         db_url,
     )

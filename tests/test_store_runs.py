@@ -18,7 +18,7 @@ RUN = dict(
     last_ms=2**42, bars=3, capital=Decimal("100000.12345678"), costs={"fee_bps": 10.0},
     metrics={"sharpe": 0.1 + 0.2, "calmar": None, "tiny": 5e-324, "most": 1.7976931348623157e308},
     equity=[[0, 100000.12345678], [3600000, 0.1 + 0.2]], data_hash="a" * 16, code_hash="b" * 16, synthetic=True,
-    as_of_ms=2**42, seed=2**63 - 1,
+    as_of_ms=2**42, read_from_ms=-1, seed=2**63 - 1,
 )  # fmt: skip
 TRIP = dict(
     number=1, entry_ms=0, exit_ms=None, quantity=0.1 + 0.2, entry_price=1e-9, exit_price=3.3, fees=0.0, pnl=-1.5,

@@ -98,7 +98,8 @@ def bench_replay(n: int = 5_000) -> list[dict]:
     from rrr.backtest.run import backtest
     from rrr.engine.replay import replay
     from rrr.execution.kernel import Costs
-    from rrr.store.bars import epoch_ms, read_bars, write_bars
+    from rrr.store.bars import epoch_ms, read_bars
+    from rrr.store.writer import write_bars
     from rrr.store.db import Database
     from rrr.strategy.contract import get_strategy
 

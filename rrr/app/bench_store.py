@@ -78,7 +78,8 @@ def _race(what: str, ours: tuple[int, Callable], peers: Work, turns: int) -> lis
 
 def _store(name: str, url: str, bars, turns: int) -> list[dict]:
     "Writing and reading one database."
-    from rrr.store.bars import read_bars, write_bars
+    from rrr.store.bars import read_bars
+    from rrr.store.writer import write_bars
     from rrr.store.db import Database
 
     db, fresh = Database(url), count()
@@ -97,7 +98,7 @@ def _lake(bars, folder: Path, turns: int) -> list[dict]:
     "Reading the lake beside one plain Parquet file of the same bars."
     import pandas as pd
 
-    from rrr.store.bars import write_bars
+    from rrr.store.writer import write_bars
     from rrr.store.db import Database
     from rrr.store.lake import bars as load
     from rrr.store.lake import export_lake, read_lake
@@ -119,7 +120,8 @@ def _lake(bars, folder: Path, turns: int) -> list[dict]:
 _IMPORT = """
 import resource, sys, time
 import numpy as np
-from rrr.store.bars import bars_frame, read_bars, write_bars
+from rrr.store.bars import bars_frame, read_bars
+from rrr.store.writer import write_bars
 from rrr.store.db import Database
 part, parts, db = int(sys.argv[2]), int(sys.argv[3]), Database(sys.argv[1])
 shape = np.array([10.0, 12.0, 9.0, 11.0, 1.0])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .jobs import JobResult, run_job
 from .parity import Parity, compare
-from ..backtest.run import Backtest, backtest, save
+from ..backtest.run import Backtest, backtest, run_row, save
 from ..core.errors import ConfigError, DataError, JobError, ParameterError
 from ..core.market import interval_ms, parse_symbol, parse_time
 from ..core.settings import Settings, load_settings
@@ -23,7 +23,7 @@ from ..engine.replay import replay
 from ..execution.kernel import Costs
 from ..store.bars import list_series, read_bars
 from ..store.db import Database, ensure_writable, get_db
-from ..store.runs import finish_job, start_job
+from ..store.runs import finish_job, get_backtest, start_job
 from ..strategy.contract import get_strategy
 
 # %% ../../nbs/90_app/06_desk.ipynb #1d9b76a0
@@ -40,6 +40,8 @@ class Request:
     fee_bps: float = 10.0
     slippage_bps: float = 0.0
     capital: float | None = None  # quote; INITIAL_CAPITAL by default
+    as_of: str | None = None  # ISO; the moment whose knowledge of the bars is used, now by default
+    accept_blocked: bool = False  # run on bars that the quality gate bars from use
 
     def costs(self) -> Costs:
         "Its trading costs"
@@ -111,7 +113,8 @@ class Desk:
         symbol = parse_symbol(r.symbol)
         interval = stored_interval(self.db, symbol, r.interval)
         start = parse_time(r.start) if r.start else None
-        return read_bars(self.db, symbol, interval, end_ms=parse_time(r.end) if r.end else None), start
+        end, as_of = (parse_time(x) if x else None for x in (r.end, r.as_of))
+        return read_bars(self.db, symbol, interval, end_ms=end, as_of_ms=as_of), start
 
     def _capital(self, r: Request) -> Decimal:
         return self.settings.initial_capital if r.capital is None else Decimal(str(r.capital))
@@ -121,8 +124,24 @@ class Desk:
         strategy = get_strategy(r.strategy)
         strategy.params(r.params)
         bars, start = self._bars(r)
-        b = backtest(strategy, bars, r.params, r.costs(), float(self._capital(r)), start)
+        b = backtest(
+            strategy, bars, r.params, r.costs(), float(self._capital(r)), start, accept_blocked=r.accept_blocked
+        )
         return b, save(b, self.db)
+
+    def repeat(self, run_id: str) -> tuple[Backtest, dict[str, tuple]]:
+        "Run a stored backtest again on the bars as they were known to it; what differs: name -> (stored, now)."
+        run, _ = get_backtest(self.db, run_id)
+        if run["as_of_ms"] is None or run["read_from_ms"] is None:
+            raise DataError(f"run {run_id} does not say which bars it used: it is older than this, or ran on other bars.")
+        strategy, step = get_strategy(run["strategy"]), interval_ms(run["interval"])
+        span = run["read_from_ms"], run["last_ms"] + step
+        bars = read_bars(self.db, run["symbol"], run["interval"], *span, as_of_ms=run["as_of_ms"])
+        costs, capital = Costs(**run["costs"]), float(run["capital"])
+        b = backtest(strategy, bars, run["params"], costs, capital, run["first_ms"], accept_blocked=True)
+        again, _ = run_row(b, run_id)
+        kept = ("data_hash", "code_hash", "bars", "first_ms", "last_ms", "metrics", "equity")
+        return b, {k: (run[k], again[k]) for k in kept if run[k] != again[k]}
 
     def job(self, name: str, params: dict, on_progress: Callable[[int, int, str], None] | None = None) -> JobResult:
         "Run a notebook job; its report lies in `reports_dir`."
@@ -144,6 +163,6 @@ class Desk:
         bars, start = self._bars(r)
         start = start if start is not None else int(bars.index[0].timestamp() * 1000)
         capital = self._capital(r)
-        b = backtest(strategy, bars, r.params, r.costs(), float(capital), start)
+        b = backtest(strategy, bars, r.params, r.costs(), float(capital), start, accept_blocked=r.accept_blocked)
         account = replay(strategy, r.params or {}, bars, start, r.costs(), capital, self.db, on_bar)
         return account, compare(b, self.db, account)

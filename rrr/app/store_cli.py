@@ -166,7 +166,7 @@ def data_drop(
     """Remove a series and its bars from the store and the lake.
 
     Example: rrr data drop BTC-USD --interval 1m --yes"""
-    from rrr.store.bars import drop_series
+    from rrr.store.writer import drop_series
     from rrr.store.lake import drop_lake
 
     if not yes:

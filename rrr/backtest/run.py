@@ -8,6 +8,7 @@ __all__ = ['code_hash', 'Shown', 'Backtest', 'order_frame', 'backtest', 'thin', 
 # %% ../../nbs/60_backtest/02_run.ipynb #3cde935e
 import hashlib
 import math
+import time
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -91,6 +92,9 @@ class Backtest(Shown):
     capital: float
     costs: Costs
     code: str  # `code_hash` when it ran
+    as_of_ms: int | None = None  # the moment whose knowledge the bars are; None where they are not from the store
+    read_from_ms: int | None = None  # first bar that was read, for the warm-up
+    blocked: tuple[str, ...] = ()  # problems of the data that were let through
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -135,7 +139,9 @@ class Backtest(Shown):
     def benchmark(self) -> "Backtest":
         "Buy and hold over the same bars at the same costs"
         names = dict(symbol=self.symbol, interval=self.interval, synthetic=self.synthetic)
-        return backtest("buy_and_hold", self.bars, costs=self.costs, capital=self.capital, **names)
+        return backtest(
+            "buy_and_hold", self.bars, costs=self.costs, capital=self.capital, accept_blocked=True, **names
+        )
 
 # %% ../../nbs/60_backtest/02_run.ipynb #f0d5d8c7
 def _checked(bars: pd.DataFrame, interval: str) -> pd.DataFrame:
@@ -190,6 +196,13 @@ def order_frame(
     return out
 
 # %% ../../nbs/60_backtest/02_run.ipynb #22b77c24
+def _knowledge(known: dict, frame: pd.DataFrame, interval: str) -> int | None:  # ms
+    "The moment whose knowledge bars of the store are: the asked one, or now."
+    if "as_of_ms" not in known or known["as_of_ms"] is not None:
+        return known.get("as_of_ms")
+    return max(time.time_ns() // 1_000_000, int(epoch_ms(frame.index[-1:])[0]) + interval_ms(interval))
+
+
 def backtest(
     strategy: Strategy | str,  # or its name
     bars: pd.DataFrame,  # UTC open times; open, high, low, close, volume
@@ -200,6 +213,7 @@ def backtest(
     symbol: str | None = None,  # the following are read from `bars.attrs` by default
     interval: str | None = None,
     synthetic: bool | None = None,
+    accept_blocked: bool = False,  # run on bars that the quality gate bars from use
 ) -> Backtest:
     "Run a strategy over bars; raise `ParameterError` or `DataError` for what cannot be run."
     s = get_strategy(strategy) if isinstance(strategy, str) else strategy
@@ -212,6 +226,12 @@ def backtest(
     skip = 0 if start_ms is None else int(np.searchsorted(epoch_ms(frame.index), start_ms))
     if skip == len(frame):
         raise DataError("no bars from the asked start on.")
+    blocked = tuple(known.get("blocked", ()))
+    if blocked and not accept_blocked:
+        raise DataError(
+            f"the bars of {symbol or known['symbol']} {interval} have problems that bar them from use ({', '.join(blocked)}): "
+            "look with `rrr data check`, and allow it with accept_blocked if they do not matter here."
+        )
     target = _targets(s, frame, params).iloc[skip:]
     traded = frame.iloc[skip:]
     arrays = [np.array(x, dtype=float) for x in (traded["open"], traded["close"], target)]
@@ -221,7 +241,7 @@ def backtest(
         s, params, symbol or known["symbol"], interval, known["synthetic"] if synthetic is None else synthetic,
         traded, target, order_frame(orders, traded, interval_ms(interval)),
         pd.Series(cash, traded.index, name="cash"), pd.Series(position, traded.index, name="position"),
-        capital, costs, code_hash(s),
+        capital, costs, code_hash(s), _knowledge(known, frame, interval), int(epoch_ms(frame.index[:1])[0]), blocked,
     )  # fmt: skip
 
 # %% ../../nbs/60_backtest/02_run.ipynb #fbce9905
@@ -251,6 +271,7 @@ def run_row(
         metrics={k: _or_none(v) for k, v in b.metrics.items()},
         equity=[[int(t), float(v)] for t, v in zip(epoch_ms(curve.index), curve, strict=True)],
         data_hash=b.hashes["data"], code_hash=b.hashes["code"], synthetic=b.synthetic,
+        as_of_ms=b.as_of_ms, read_from_ms=b.read_from_ms,
     )  # fmt: skip
     t = b.trades
     entry, exit_ = epoch_ms(pd.DatetimeIndex(t.entry_time)), epoch_ms(pd.DatetimeIndex(t.exit_time))

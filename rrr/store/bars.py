@@ -77,6 +77,14 @@ class YearHashes:
             self._hashes.setdefault(str(year), hashlib.sha256()).update(_records(ms[at], values[at]))
             self._rows[str(year)] = self._rows.get(str(year), 0) + at.stop - at.start
 
+    def forget(
+        self,
+        year: str,  # "2024"
+    ) -> None:
+        "Begin a year anew."
+        self._rows.pop(year, None)
+        self._hashes.pop(year, None)
+
     def figures(self) -> dict[str, dict]:  # year -> {"rows": …, "hash": 16 hex digits}
         "What has passed so far."
         return {year: {"rows": self._rows[year], "hash": h.hexdigest()[:16]} for year, h in self._hashes.items()}

@@ -349,7 +349,7 @@ class BacktestRunRow(Table, table=True):
     interval: Word = word()
     first_ms: int = epoch()
     last_ms: int = epoch()
-    as_of_ms: int | None = epoch(default=None)  # None: the latest version of every bar
+    as_of_ms: int | None = epoch(default=None)  # the moment whose knowledge was used; None: bars not from the store
     bars: int
     capital: Decimal = exact()
     costs: dict = plain()
@@ -359,6 +359,7 @@ class BacktestRunRow(Table, table=True):
     data_hash: str = word()
     code_hash: str = word()
     synthetic: bool
+    read_from_ms: int | None = epoch(default=None)  # first bar that was read, for the warm-up
 
 
 class BacktestTradeRow(Table, table=True):

@@ -181,7 +181,7 @@ class BarWriter:
     ):
         self.db, self.symbol, self.source, self.synthetic = db, parse_symbol(symbol), source, synthetic
         self.interval, self._step = interval, interval_ms(interval)
-        self._passed, self._stored = YearHashes(), {}
+        self._passed, self._stored, self._last_ms = YearHashes(), {}, None  # what the hashes stand for
         if not source or not source.isprintable():
             raise ParameterError(f"source {source!r} is not printable text.")
 
@@ -191,23 +191,29 @@ class BarWriter:
         blocks = partial(stored_bars, c, self.symbol, self.interval)
         if "rows" in known and not years:  # stored before years were kept
             return year_hashes(blocks())
-        own = [year for year in incoming if years.get(year) == self._stored.get(year)]
-        self._passed.add(frame)
-        passed = self._passed.figures()
-        years |= {year: passed[year] for year in own}
-        self._stored = {year: passed[year] for year in own}
+        follows = self._last_ms == known.get("last_ms") and epoch_ms(frame.index)[0] > (self._last_ms or 0)
+        own = [y for y in incoming if y not in years or (follows and years[y] == self._stored.get(y))]
+        for year in [y for y in incoming if y not in own or y not in years]:
+            self._passed.forget(year)
+        self._passed.add(frame[np.isin(frame.index.year, [int(y) for y in own])])
         if merged.new or merged.changed:
             years |= {year: {"rows": 0, "hash": ""} for year in incoming if year not in own}
         if not more:
             for year in [year for year, facts in years.items() if not facts["hash"]]:
-                years |= year_hashes(blocks(*_year_span(year)))
+                self._passed.forget(year)
+                for block in blocks(*_year_span(year)):
+                    self._passed.add(block)
+                own.append(year)
+        passed = self._passed.figures()
+        years |= {year: passed[year] for year in own}
+        self._stored = {year: passed[year] for year in own}
         return years
 
     def write(
         self,
         frame: pd.DataFrame,  # bars in time order, no duplicates
         more: bool = False,  # further parts follow
-        assess: Callable[[Iterator[pd.DataFrame]], dict] | None = None,  # quality of the whole series, from its blocks
+        assess: Callable[[int, Iterator[pd.DataFrame]], dict] | None = None,  # quality of the series: its rows, its blocks
     ) -> Written:
         "Store bars in one transaction; raise `BatchError` for bad rows, `DataError` for what does not fit the series."
         symbol, interval = self.symbol, self.interval
@@ -229,9 +235,10 @@ class BarWriter:
                 imported_at=now, unfinished=self.source if more else None, quality=known.get("quality", {}),
             )  # fmt: skip
             if assess and not more:
-                facts["quality"] = assess(stored_bars(c, symbol, interval))
+                facts["quality"] = assess(facts["rows"], stored_bars(c, symbol, interval))
             c.execute(sa.delete(t).where(t.c.symbol == symbol, t.c.interval == interval))
             c.execute(sa.insert(t), dict(symbol=symbol, interval=interval) | facts)
+        self._last_ms = facts["last_ms"]
         return Written(merged.new, merged.changed, merged.same, dropped, facts["rows"], facts["data_hash"])
 
 
@@ -242,7 +249,7 @@ def write_bars(
     frame: pd.DataFrame,  # bars in time order, no duplicates
     source: str,  # where they came from, e.g. the file's name
     synthetic: bool = False,  # made up, not market data
-    assess: Callable[[Iterator[pd.DataFrame]], dict] | None = None,  # quality of the whole series, from its blocks
+    assess: Callable[[int, Iterator[pd.DataFrame]], dict] | None = None,  # quality of the series: its rows, its blocks
     more: bool = False,  # further parts of the same source follow
 ) -> Written:
     "Store bars in one transaction; raise `BatchError` for bad rows, `DataError` for what does not fit the series."

@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["symbol"], ["symbols.symbol"], name="fk_bar_versions_symbol_symbols"),
         sqlite_with_rowid=False,
     )
+    op.add_column("backtest_runs", may("read_from_ms", sa.BigInteger))
     if op.get_bind().dialect.name == "postgresql":
         for statement in TRIGGERS:
             op.execute(statement)
@@ -64,7 +65,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    "Lost are the replaced versions of bars."
+    "Lost are the replaced versions of bars, and from where runs read them."
     if op.get_bind().dialect.name == "postgresql":
         op.create_foreign_key(KEY, "market_data", "symbols", ["symbol"], ["symbol"])
         for name in ("market_data_symbol_delete", "market_data_symbol_rename"):
@@ -74,3 +75,4 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION symbol_has_bars()")
         op.execute("DROP FUNCTION market_data_symbol_is_known()")
     op.drop_table("bar_versions")
+    op.drop_column("backtest_runs", "read_from_ms")
