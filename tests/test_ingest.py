@@ -4,12 +4,22 @@ import gzip
 import json
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from stores import dump
 
-from rrr.core.errors import DataError, ParameterError, RRRError
-from rrr.data.ingest import import_file, import_mock
-from rrr.store.bars import data_hash, get_series, list_series, read_bars
+from rrr.backtest.run import backtest
+from rrr.core.errors import DataError, ParameterError, RRRError, StoreError
+from rrr.data import ingest
+from rrr.data.files import read_bars as read_bars_of_file
+from rrr.data.ingest import Spool, import_file, import_mock, import_ticks, overlay
+from rrr.data.pipeline import Broadcast
+from rrr.store.bars import bars_frame, data_hash, get_series, list_series, read_bars
+from rrr.store.ticks import read_trades
+from rrr.store.writer import BarWriter
 
 HEADER = "timestamp,open,high,low,close,volume"
 
@@ -188,3 +198,168 @@ def test_the_mock_source_is_the_same_every_time_and_one_seed_at_a_time(db):
         with pytest.raises(RRRError):
             wrong()
     assert dump(db) == before
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    "Imports in parts of ten bars."
+    monkeypatch.setattr(ingest, "PART", 10)
+
+
+def stored(db, symbol="BTC-USD", interval="1m"):
+    return read_bars(db, symbol, interval)
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["oldest first", "newest first"])
+def test_a_long_file_goes_in_by_parts_and_is_one_series(db, write, short_parts, backwards):
+    rows = [*minutes(0, 37), *minutes(45, 18)]
+    told, news = [], Broadcast()
+    with news.listen("market") as listener:
+        path = write(rows[::-1] if backwards else rows)
+        done = import_file(db, path, "BTC-USD", on_progress=lambda *said: told.append(said), news=news)
+        heard = listener.taken()
+    want = read_bars_of_file(write(rows)).frame
+    assert stored(db).equals(want) and done.written.new == done.written.rows == 55
+    assert done.written.data_hash == data_hash(want) == get_series(db, "BTC-USD", "1m")["data_hash"]
+    assert get_series(db, "BTC-USD", "1m")["quality"] == done.quality.to_dict() | dict(accepted=[], repairs=[])
+    assert sum(item["rows"] for item in heard) == 55 and heard[0]["symbol"] == "BTC-USD" and len(heard) == 6
+    shares = [share for share, what in told if what == "storing"]
+    assert shares == sorted(shares) and shares[-1] == 1 and told[0][1] == "reading"
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_overlay_is_what_writing_over_would_give(data):
+    def series(name):
+        at = data.draw(st.lists(st.integers(0, 30), unique=True).map(sorted), label=name)
+        frame = bars_frame(60_000 * np.array(at, dtype=np.int64), np.full((len(at), 5), float(len(name))))
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(at)), max_size=3)))
+        return frame, [frame.iloc[a:b] for a, b in zip([0, *cuts], [*cuts, len(at)], strict=True) if b > a]
+
+    (old, old_blocks), (new, new_blocks) = series("old"), series("newer")
+    want = pd.concat([old[~old.index.isin(new.index)], new]).sort_index()
+    got = [*overlay(old_blocks, new_blocks)]
+    assert (pd.concat(got) if got else old[:0]).equals(want if len(want) else old[:0])
+
+
+def test_an_import_cut_off_between_parts_is_finished_by_the_next_one(db, write, short_parts, monkeypatch):
+    path, calls = write(minutes(0, 47)), []
+    real = BarWriter.write
+
+    def dies(self, frame, more=False, assess=None):
+        calls.append(len(frame))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, frame, more, assess)
+
+    monkeypatch.setattr(BarWriter, "write", dies)
+    with pytest.raises(BaseException) as stopped:  # noqa: B017 a task group hands it on in a group
+        import_file(db, path, "BTC-USD")
+    assert not isinstance(stopped.value, AssertionError)
+    with pytest.raises(DataError, match="cut off after 20 bars: run it again"):
+        stored(db)
+    done = import_file(db, path, "BTC-USD").written
+    assert (done.new, done.same, done.rows) == (27, 20, 47) and stored(db).equals(read_bars_of_file(path).frame)
+    assert get_series(db, "BTC-USD", "1m")["quality"]["rows"] == 47
+
+
+def test_a_bad_row_in_the_last_part_leaves_the_store_as_it_was(db, write, short_parts):
+    before = dump(db)
+    with pytest.raises(DataError, match="high below low in 1 row, first in row 41"):
+        import_file(db, write([*minutes(0, 40), row(40, "10,9,12,11,100")]), "BTC-USD")
+    assert dump(db) == before
+
+
+def test_repairs_are_made_when_named_and_recorded_with_the_series(db, write, short_parts):
+    rows = [*minutes(0, 20), row(20, "10,9,12,11,100"), *minutes(21, 4), row(24), *minutes(27, 10)]
+    with pytest.raises(DataError, match="drop-duplicates.*drop-bad"):
+        import_file(db, write(rows), "BTC-USD")
+    done = import_file(db, write(rows), "BTC-USD", repair=["drop-bad", "drop-duplicates", "fill-flat"])
+    assert [(r.name, r.rows) for r in done.repairs] == [("drop-duplicates", 1), ("drop-bad", 1), ("fill-flat", 3)]
+    bars, kept = stored(db), get_series(db, "BTC-USD", "1m")["quality"]
+    assert len(bars) == 37 and bars["volume"].iloc[20] == 0 and bars["close"].iloc[20] == bars["close"].iloc[19]
+    assert [r["name"] for r in kept["repairs"]] == ["drop-duplicates", "drop-bad", "fill-flat"] and kept["gaps"] == 0
+    import_file(db, write(minutes(37, 5), "more.csv"), "BTC-USD")
+    assert get_series(db, "BTC-USD", "1m")["quality"]["repairs"] == kept["repairs"]
+    with pytest.raises(ParameterError, match="unknown repair 'mend'"):
+        import_file(db, write(rows), "BTC-USD", repair=["mend"])
+
+
+def test_a_problem_let_through_by_name_stamps_the_series_for_good(db, write):
+    path = write(reused_rows())
+    with pytest.raises(DataError, match="another asset under the same symbol.*--accept symbol_reuse"):
+        import_file(db, path, "BTC-USD")
+    assert list_series(db) == []
+    done = import_file(db, path, "BTC-USD", accept=["symbol_reuse"])
+    assert done.accepted == ("symbol_reuse",) and stored(db).attrs["blocked"] == ("symbol_reuse",)
+    series = get_series(db, "BTC-USD", "1m")
+    assert series["quality"]["accepted"] == ["symbol_reuse"] and series["quality"]["blocked"] == ["symbol_reuse"]
+    import_file(db, write(later_rows(), "later.csv"), "BTC-USD")  # what was accepted once stays accepted, and stamped
+    assert stored(db).attrs["blocked"] == ("symbol_reuse",)
+    with pytest.raises(DataError, match=r"have problems that bar them from use \(symbol_reuse\)"):
+        backtest("buy_and_hold", stored(db))
+    assert backtest("buy_and_hold", stored(db), accept_blocked=True).blocked == ("symbol_reuse",)
+    with pytest.raises(ParameterError, match="duplicate cannot be accepted"):
+        import_file(db, path, "BTC-USD", accept=["duplicate"])
+
+
+def reused_rows() -> list[str]:
+    rng = np.random.default_rng(1)
+    first = dict(timestamp=np.arange(400), price=0.0001 * np.exp(np.cumsum(rng.normal(0, 1e-3, 400))))
+    second = dict(timestamp=np.arange(400) + 40_000, price=8 * np.exp(np.cumsum(rng.normal(0, 1e-3, 400))))
+    return [line for part in (first, second) for line in lines_of(part["timestamp"], part["price"])]
+
+
+def later_rows() -> list[str]:
+    return lines_of(np.arange(40_400, 40_450), np.full(50, 8.0))
+
+
+def lines_of(at, price) -> list[str]:
+    stamps = pd.to_datetime(1_704_067_200_000 + 60_000 * np.asarray(at), unit="ms")
+    return [
+        f"{t:%Y-%m-%d %H:%M},{p},{p * 1.001},{p * 0.999},{p},{100 + k % 7}"
+        for k, (t, p) in enumerate(zip(stamps, price, strict=True))
+    ]
+
+
+def test_the_symbol_is_what_the_content_says_or_the_user(db, write, tmp_path):
+    polygon = {"ticker": "X:BTCUSD", "status": "OK", "results": [
+        dict(v=1.0, vw=10.5, o=10, c=11, h=12, l=9, t=1_704_067_200_000 + 60_000 * k, n=3) for k in range(5)]}  # fmt: skip
+    path = tmp_path / "ETHUSD-by-name.json"
+    path.write_text(json.dumps(polygon))
+    assert import_file(db, path).symbol == "BTC-USD"
+    with pytest.raises(DataError, match="the file says that it holds .*BTC"):
+        import_file(db, path, "ETH-USD")
+    with pytest.raises(DataError, match="does not say whose bars they are"):
+        import_file(db, write(minutes(0, 5), "BTC-USD.csv"))
+
+
+def test_trades_and_quotes_of_a_file_are_stored_once(db, tmp_path):
+    trades = "id,price,qty,base_qty,time,is_buyer_maker\n" + "".join(
+        f"{k},{100 + k},{1 + k / 8},1,{1_704_067_200_000 + 100 * k},{k % 2 == 0}\n" for k in range(20)
+    )
+    quotes = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n" + "".join(
+        f"binance,BTCUSDT,{1_704_067_200_000_000 + k},{1_704_067_200_000_500 + k},1,101,100,2\n" for k in range(20)
+    )
+    (tmp_path / "t.csv").write_text(trades)
+    (tmp_path / "q.csv").write_text(quotes)
+    first = import_ticks(db, tmp_path / "t.csv", "trades", "BTC-USDT", "binance")
+    again = import_ticks(db, tmp_path / "t.csv", "trades", "BTC-USDT", "binance")
+    assert (first["new"], again["new"], again["same"]) == (20, 0, 20)
+    assert import_ticks(db, tmp_path / "q.csv", "quotes")["new"] == 20
+    tape = read_trades(db, "BTC-USDT", "binance")
+    assert tape["price"].tolist() == [100.0 + k for k in range(20)] and tape["side"].iloc[0] == "sell"
+    with pytest.raises(DataError, match="does not say"):
+        import_ticks(db, tmp_path / "t.csv", "trades")
+    with pytest.raises(ParameterError, match="trades or quotes, not 'bars'"):
+        import_ticks(db, tmp_path / "t.csv", "bars")
+
+
+def test_laying_aside_without_room_is_told(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with Spool() as aside:
+        monkeypatch.setattr(ingest.pa.ipc, "new_file", full)
+        with pytest.raises(StoreError, match="no room to lay bars aside .*set TMPDIR"):
+            aside.add(bars_frame([0], [[1, 1, 1, 1, 1]]))

@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from .console import HOME, JobProgress, Json, answer, columns, desk, group, note, read_pairs
-from .store_cli import audit_app, data_app, db_app
+from .data_cli import data_app
+from .store_cli import audit_app, db_app
 from ..core.errors import RRRError
 
 # %% ../../nbs/90_app/10_cli.ipynb #edad0c7c

@@ -146,6 +146,7 @@ class FeedReport:
     bars: Counter = field(default_factory=Counter)  # symbol -> stored
     refused: Counter = field(default_factory=Counter)  # finding's code -> ticks and bars refused
     late: int = 0  # ticks that came after their bar was over
+    partial: int = 0  # first bars, which the feed joined in the middle
     clock_offset_ms: float | None = None  # median of our clock - the venue's, at the receipt of a tick
     findings: Counter = field(default_factory=Counter)  # code -> bars that were stored with a warning
 
@@ -154,7 +155,7 @@ class _Symbol:
     "One symbol on its way"
 
     def __init__(self, db: Database, symbol: str, interval: str, source: str, synthetic: bool):
-        self.gate, self.builder = TickGate(), BarBuilder(interval)
+        self.gate, self.builder, self.joined = TickGate(), BarBuilder(interval), False
         self.writer = BarWriter(db, symbol, interval, source, synthetic)
         known = [s for s in list_series(db) if (s["symbol"], s["interval"]) == (symbol, interval)]
         kept = known and known[0]["synthetic"] == synthetic and not known[0]["unfinished"]
@@ -215,6 +216,9 @@ class Feed:
             bars = builder.feed(pd.DataFrame(columns, index=index))
             self.report.late += sum(map(len, builder.late))
             builder.late.clear()
+            if len(bars) and not self._of(symbol).joined:
+                self._of(symbol).joined, bars = True, bars.iloc[1:]
+                self.report.partial += 1
             if len(bars):
                 over.append((symbol, bars))
         return over
@@ -264,11 +268,12 @@ class Feed:
     async def run(
         self,
         source: AsyncIterable[Mapping],  # ticks: symbol, price, volume, timestamp (aware), perhaps trade_id
+        most: int = 500,  # ticks that are taken together
     ) -> FeedReport:
         "Take ticks until the source ends; what was stored stays when the task is cancelled."
         try:
             await run_pipeline(
-                batched(source),
+                batched(source, most),
                 Stage("gate", self._pass),
                 Stage("tell", self._tell, thread=False),
                 Stage("build", lambda passed: self._build(passed)),

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from ..core.errors import DataError, ParameterError, unknown
 from ..core.market import interval_ms, parse_time
+from .columnar import arrow_table, parquet_table
 from .containers import Content
-from .formats import RawTable, Table, arrow_table, csv_table, listed, parquet_table
+from .formats import RawTable, Table, csv_table, listed
 from .times import TimeForm, epoch_unit, time_form
 from .vendors import bare, other_than_bars, plain_symbol
 from .vendors_json import vendor_error

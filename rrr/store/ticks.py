@@ -89,6 +89,16 @@ def _encodes(text: str) -> bool:
         return False
 
 
+def _available(frame: pd.DataFrame, ns: np.ndarray) -> np.ndarray:  # ns
+    "When ticks could be known: as the frame says, and never before they happened."
+    if "available_ns" not in frame:
+        return ns
+    given = frame["available_ns"]
+    if given.dtype.kind not in "iu" or given.isna().any():
+        raise DataError(f"available_ns holds {given.dtype}, not a whole number of nanoseconds in every row.")
+    return np.maximum(ns, given.to_numpy(dtype=np.int64))
+
+
 def _trades(frame: pd.DataFrame) -> tuple[Columns, list[Problem]]:
     _lacking(frame, TRADE[:3])
     ns, problems = _times(frame.index)
@@ -108,7 +118,7 @@ def _trades(frame: pd.DataFrame) -> tuple[Columns, list[Problem]]:
         ("trade_id", f"trade_id is longer than {TEXT_BYTES} bytes", long, ids),
         ("side", "side is neither buy nor sell", odd, sides),
     )  # fmt: skip
-    columns = {"trade_id": ids, "timestamp": ns, **amounts, "side": sides, "available_ns": ns}
+    columns = {"trade_id": ids, "timestamp": ns, **amounts, "side": sides, "available_ns": _available(frame, ns)}
     return columns, problems
 
 
@@ -117,7 +127,8 @@ def _quotes(frame: pd.DataFrame) -> tuple[Columns, list[Problem]]:
     ns, problems = _times(frame.index)
     amounts, wrong = _amounts(frame, QUOTE, "bid ask")
     sequence = pd.Series(ns).groupby(ns).cumcount().to_numpy(dtype=np.int64)
-    return {"timestamp": ns, "sequence": sequence, **amounts, "available_ns": ns}, problems + wrong
+    available = _available(frame, ns)
+    return {"timestamp": ns, "sequence": sequence, **amounts, "available_ns": available}, problems + wrong
 
 # %% ../../nbs/10_store/08_ticks.ipynb #aa176383
 def _write(
@@ -154,7 +165,7 @@ def write_trades(
     db: Database,
     symbol: str,  # "BTC-USD"
     venue: str,  # "coinbase"
-    frame: pd.DataFrame,  # by time with zone, in order; columns trade_id, price, size, perhaps side (buy, sell)
+    frame: pd.DataFrame,  # by time with zone, in order; trade_id, price, size, perhaps side (buy, sell), available_ns
 ) -> Merged:  # how many were new, how many known
     "Store trades, all or none; raise `BatchError` for bad rows, `DataError` for an id known with other content."
     return _write(db, TickRow, parse_symbol(symbol), _venue(venue), *_trades(frame))
@@ -164,7 +175,7 @@ def write_quotes(
     db: Database,
     symbol: str,
     venue: str,
-    frame: pd.DataFrame,  # by time with zone, in order; columns bid, bid_size, ask, ask_size
+    frame: pd.DataFrame,  # by time with zone, in order; bid, bid_size, ask, ask_size, perhaps available_ns
 ) -> Merged:  # how many were new, how many known
     "Store quotes, all or none; all quotes of one nanosecond belong in one frame."
     return _write(db, QuoteRow, parse_symbol(symbol), _venue(venue), *_quotes(frame))
