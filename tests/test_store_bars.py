@@ -560,3 +560,53 @@ def test_fifty_thousand_bars_go_in_and_out_in_seconds(db):
     stored = read_bars(db, "BTC-USD", "1m")
     assert time.monotonic() - began < 30
     assert counts(written) == (25_000, 25_000, 0) and same(stored, pd.concat([frame[:25_000], bars(25_000, 50_000, 1)]))
+
+
+def test_a_vwap_does_not_outlive_the_prices_that_it_belonged_to(db):
+    write(db, bars(0, 4).assign(vwap=101.0, trade_count=7))
+    write(db, bars(1, 2, version=1))
+    stored = read_bars(db, "BTC-USD", "1m", extra=["vwap", "trade_count"])
+    assert stored["vwap"].fillna(0).tolist() == [101, 0, 0, 101] and stored["trade_count"].fillna(0).tolist() == [
+        7,
+        0,
+        0,
+        7,
+    ]
+
+
+def test_a_bar_that_is_not_over_may_be_restated_any_number_of_times(db, clock):
+    clock[0] = START + 30_000
+    for version in range(4):
+        clock[0] += 5
+        write(db, bars(0, 1, version))
+    assert read_bars(db, "BTC-USD", "1m")["close"].iloc[0] == bars(0, 1, 3)["close"].iloc[0]
+    assert dump(db)["bar_versions"] == []  # nobody could have known them
+
+
+def test_an_import_in_parts_is_known_by_the_same_rule_as_in_one(db, clock):
+    for symbol, size in (("BTC-USD", 40), ("ETH-USD", 7)):
+        write(db, bars(30, 5), symbol)
+        clock[0] += 1000
+        whole, one = bars(0, 40), BarWriter(db, symbol, "1m", "long.csv")
+        for first in range(0, 40, size):
+            if first == 21:  # taken up by another process
+                one = BarWriter(db, symbol, "1m", "long.csv")
+            one.write(whole.iloc[first : first + size], first + size < 40)
+        assert len(read_bars(db, symbol, "1m", as_of_ms=clock[0] - 1)) == 40
+
+
+def test_another_file_of_the_same_name_does_not_end_an_import(db):
+    BarWriter(db, "BTC-USD", "1m", "data.csv", content="a1" * 32).write(bars(0, 5), more=True)
+    with pytest.raises(DataError, match=r"the import of data.csv \[a1a1a1a1a1a1\] .* finish it before data.csv \[b2"):
+        BarWriter(db, "BTC-USD", "1m", "data.csv", content="b2" * 32).write(bars(0, 9))
+
+
+def test_bars_say_as_of_when_they_are_known(db, clock):
+    write(db, bars(0, 5))
+    first = read_bars(db, "BTC-USD", "1m").attrs["as_of_ms"]
+    clock[0] += 1000
+    write(db, bars(0, 5, version=1))
+    assert first == clock[0] - 1000 and read_bars(db, "BTC-USD", "1m").attrs["as_of_ms"] == clock[0]
+    assert same(known_at(db, first), bars(0, 5)) and known_at(db, 4 * 10**12).attrs["as_of_ms"] == clock[0]
+    write(db, bars(0, 5, version=2))  # within the same millisecond
+    assert same(known_at(db, clock[0]), bars(0, 5, version=1))

@@ -140,7 +140,9 @@ def check_repeat(
     """Run a stored backtest again on the bars as they were known to it, and compare.
 
     Example: rrr check repeat 20260131T120000Z-1a2b3c4d"""
-    b, differs = desk().repeat(run_id)
+    from rrr.app.desk import repeat
+
+    b, differs = repeat(desk().db, run_id)
     text = f"{b!r}\nrun {run_id} is repeated exactly: data {b.hashes['data']}, code {b.hashes['code']}"
     answer({"run_id": run_id, "differs": differs, "holds": not differs}, json, "" if differs else text)
     if differs:

@@ -19,12 +19,18 @@ from ..core.errors import DataError, ParameterError, RRRError
 KINDS = ("bars", "trades", "quotes", "sentiment", "onchain")
 
 
+def _percent(what: str):
+    "A progress bar in percent, where somebody looks; and what to call with the share done."
+    progress = JobProgress(unit="%")
+    looked_at = not progress.bar.disable
+    return progress, (lambda share, doing: progress(round(100 * share), 100, f"{doing} {what}")) if looked_at else None
+
+
 def _import_bars(db, file: Path, symbol, interval, tz, format, accept, repair) -> tuple[dict, list[str]]:
     from rrr.data.ingest import import_file
 
-    progress = JobProgress(unit="%")
+    progress, told = _percent(file.name)
     try:
-        told = lambda share, what: progress(round(100 * share), 100, f"{what} {file.name}")  # noqa: E731
         done = import_file(db, file, symbol, interval, tz, format, accept, repair, told)
     finally:
         progress.close()
@@ -182,7 +188,7 @@ def data_feed(
 
     if source != "mock":
         raise ParameterError(f"unknown source {source!r}: there is mock.")
-    market, progress = MockDataSource(symbol or None, seed=seed), JobProgress(unit="tick")
+    market, (progress, told) = MockDataSource(symbol or None, seed=seed), _percent("ticks")
     feed = Feed(desk().db, interval, f"MockDataSource(seed={seed}) feed", synthetic=True, clock=None)
 
     async def counted():
@@ -190,8 +196,8 @@ def data_feed(
         async for tick in market.ticks(interval=pause):
             yield tick
             taken += 1
-            if taken % 100 == 0 or taken == ticks:
-                progress(taken, ticks, "ticks")
+            if told and taken % 100 == 0:
+                told(taken / ticks, "taking")
             if taken == ticks:
                 market.stop()
 

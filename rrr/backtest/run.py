@@ -8,7 +8,6 @@ __all__ = ['code_hash', 'Shown', 'Backtest', 'order_frame', 'backtest', 'thin', 
 # %% ../../nbs/60_backtest/02_run.ipynb #3cde935e
 import hashlib
 import math
-import time
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -196,13 +195,6 @@ def order_frame(
     return out
 
 # %% ../../nbs/60_backtest/02_run.ipynb #22b77c24
-def _knowledge(known: dict, frame: pd.DataFrame, interval: str) -> int | None:  # ms
-    "The moment whose knowledge bars of the store are: the asked one, or now."
-    if "as_of_ms" not in known or known["as_of_ms"] is not None:
-        return known.get("as_of_ms")
-    return max(time.time_ns() // 1_000_000, int(epoch_ms(frame.index[-1:])[0]) + interval_ms(interval))
-
-
 def backtest(
     strategy: Strategy | str,  # or its name
     bars: pd.DataFrame,  # UTC open times; open, high, low, close, volume
@@ -241,7 +233,7 @@ def backtest(
         s, params, symbol or known["symbol"], interval, known["synthetic"] if synthetic is None else synthetic,
         traded, target, order_frame(orders, traded, interval_ms(interval)),
         pd.Series(cash, traded.index, name="cash"), pd.Series(position, traded.index, name="position"),
-        capital, costs, code_hash(s), _knowledge(known, frame, interval), int(epoch_ms(frame.index[:1])[0]), blocked,
+        capital, costs, code_hash(s), known.get("as_of_ms"), int(epoch_ms(frame.index[:1])[0]), blocked,
     )  # fmt: skip
 
 # %% ../../nbs/60_backtest/02_run.ipynb #fbce9905

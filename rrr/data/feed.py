@@ -162,9 +162,9 @@ class _Symbol:
         after = known[0]["last_ms"] - (CONTEXT - 1) * interval_ms(interval) if kept else None
         self.tail = read_bars(db, symbol, interval, start_ms=after)[-CONTEXT:] if kept else None
 
-
-class Feed:
-    "Takes ticks of a live source into the store; `run` until the source ends or the task is cancelled"
+# %% ../../nbs/20_data/04_feed.ipynb #54ff2b91
+class _Entry:
+    "The way of ticks to finished bars"
 
     def __init__(
         self,
@@ -211,7 +211,9 @@ class Feed:
         for symbol, ticks in passed.items():
             index = pd.DatetimeIndex([t["timestamp"] for t in ticks], name="timestamp").tz_convert("UTC").as_unit("ns")
             ids = [str(t.get("trade_id", ns)) for t, ns in zip(ticks, index.asi8.tolist(), strict=True)]
-            columns = dict(trade_id=ids, price=[float(t["price"]) for t in ticks], size=[float(t.get("volume", 0)) for t in ticks])
+            columns = dict(
+                trade_id=ids, price=[float(t["price"]) for t in ticks], size=[float(t.get("volume", 0)) for t in ticks]
+            )
             builder = self._of(symbol).builder
             bars = builder.feed(pd.DataFrame(columns, index=index))
             self.report.late += sum(map(len, builder.late))
@@ -222,6 +224,10 @@ class Feed:
             if len(bars):
                 over.append((symbol, bars))
         return over
+
+# %% ../../nbs/20_data/04_feed.ipynb #ab4e3f30
+class _Exit(_Entry):
+    "The way of finished bars into the store"
 
     def _judge(self, built: tuple[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
         "The bars that may be stored."
@@ -236,7 +242,12 @@ class Feed:
                     codes[f.code] = f
             blocked = [f for f in codes.values() if f.severity == "block"]
             if blocked or (of.tail is not None and bar.index[0] <= of.tail.index[-1]):
-                self._refuse(symbol, bar, blocked[0].code if blocked else "unsorted", blocked[0].text if blocked else "it comes after later bars")
+                self._refuse(
+                    symbol,
+                    bar,
+                    blocked[0].code if blocked else "unsorted",
+                    blocked[0].text if blocked else "it comes after later bars",
+                )
                 continue
             self.report.findings.update(codes)
             kept.append(bar)
@@ -258,6 +269,10 @@ class Feed:
         span = (int(t.timestamp() * 1000) for t in bars.index[[0, -1]])
         names = ("kind", "symbol", "interval", "source", "rows", "first_ms", "last_ms")
         return [dict(zip(names, ("bars", symbol, self.interval, self.source, len(bars), *span), strict=True))]
+
+# %% ../../nbs/20_data/04_feed.ipynb #37c9f0d3
+class Feed(_Exit):
+    "Takes ticks of a live source into the store; `run` until the source ends or the task is cancelled"
 
     def _tell(self, passed: dict[str, list[Mapping]]) -> list:
         for ticks in passed.values():

@@ -115,6 +115,7 @@ class Opening:
     notes: tuple[str, ...] = ()
     url: bool = False  # the address of CryptoDataDownload stands on top
     text: bytes = b""  # the header as it is written
+    ticker: str | None = None  # on the second line, as yfinance writes it
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -139,6 +140,16 @@ def _first_lines(head: bytes, newline: bytes) -> Iterator[tuple[int, int, str]]:
             yield number + raw.count(b"\n"), at, line
 
 # %% ../../nbs/20_data/00_formats.ipynb #24ca169a
+def _yfinance(cells: list[str], delimiter: str, newline: bytes, under: list[tuple[int, int, str]]) -> Opening:
+    "The opening of a file of yfinance, whose header is three lines: Price, Ticker and Date."
+    tickers = list(dict.fromkeys(_cells(under[0][2], delimiter)[1:]))
+    if len(tickers) > 1:
+        raise DataError(f"line 2 names several tickers ({listed(tickers)}): give a file of one.")
+    number, end, line = under[1]
+    names = [_cells(line, delimiter)[0], *cells[1:]]
+    return Opening(names, True, delimiter, end, number + 1, newline, text=line.strip().encode(), ticker=tickers[0])
+
+# %% ../../nbs/20_data/00_formats.ipynb #ff9bb530
 def csv_opening(
     head: bytes,  # the first bytes of the file
 ) -> Opening:
@@ -176,7 +187,10 @@ def csv_opening(
         start = end - len(line.encode()) - len(newline) - (1 if head[: end - len(newline)].endswith(b"\r") else 0)
         names = [f"column {i + 1}" for i in range(len(cells))]
         return Opening(names, False, delimiter, max(start, 0), number, newline, tuple(notes), url)
-    below = next((text for n, _, text in _first_lines(text, newline) if n > number), "")
+    under = list(islice((found for found in _first_lines(text, newline) if found[0] > number), 2))
+    if cells[0] == "Price" and len(under) == 2 and under[0][2].startswith("Ticker"):
+        return _yfinance(cells, delimiter, newline, under)
+    below = under[0][2] if under else ""
     if below.rstrip().endswith(delimiter) and len(_cells(below, delimiter)) == len(cells) + 1:
         cells = [*cells, ""]
     return Opening(
@@ -328,7 +342,8 @@ def csv_table(
         lines = ((line, text) for line, text in ahead(_line_blocks(content, opening)) if not text.isspace())
         return ahead(_pointed(_csv_block(line, text, opening, kinds, point), point) for line, text in lines)
 
-    facts = {"family": "cryptodatadownload"} if opening.url else {}
+    facts = {"delimiter": opening.delimiter, "ticker": opening.ticker}
+    facts |= {"family": "cryptodatadownload"} if opening.url else {}
     return Table("csv", opening.header, _pointed(sample, point), blocks, notes, facts)
 
 
@@ -336,7 +351,16 @@ def _pointed(block: RawTable, point: str) -> RawTable:
     "Text numbers with a decimal point."
     if point == ".":
         return block
-    numeric = r"^([+-]?\d*),(\d+)([eE][+-]?\d+)?$"
+    numeric, pointed = r"^([+-]?\d*),(\d+)([eE][+-]?\d+)?$", r"^[+-]?\d*(\.\d+)+(,\d+)?([eE][+-]?\d+)?$"
+    for name, c in zip(block.names, block.columns, strict=True):
+        if c is None or not pa.types.is_string(c.type):
+            continue
+        found = pc.match_substring_regex(c, pointed)
+        if pc.any(found).as_py():
+            row = pc.index(found, True).as_py()
+            cell = f"{block.place(row)}, column {name!r}: {c[row].as_py()!r}"
+            told = "has a point, and other cells have a decimal comma"
+            raise DataError(f"{cell} {told}: write numbers with a decimal point and without thousands.")
     columns = [
         pc.replace_substring_regex(c, numeric, r"\1.\2\3") if c is not None and pa.types.is_string(c.type) else c
         for c in block.columns

@@ -157,7 +157,7 @@ class Subscription:
             if not items:
                 await ready.wait()
 
-
+# %% ../../nbs/20_data/04_pipeline.ipynb #58d188fc
 class Broadcast:
     "Hands items on to all who listen to a channel"
 

@@ -155,6 +155,7 @@ class Layout:
     by_close: bool = False  # stamps are close times, and the bar's length is to be taken off
     vwap_from_quote: bool = False  # vwap is quote volume / volume
     swapped_volumes: bool = False  # volume and quote volume change places from row to row
+    confirm: int | None = None  # OKX: 0 where the bar still runs
     contracts: bool = False  # volume is what quote currency it is worth, and base volume is the other one
     symbol: str | None = None  # what the content says
     interval: str | None = None
@@ -162,13 +163,16 @@ class Layout:
 
     def wanted(self) -> set[int]:
         "The columns that are read."
-        return {i for columns in self.columns.values() for i in columns} | {self.symbol_column} - {None}
+        return {i for columns in self.columns.values() for i in columns} | {self.symbol_column, self.confirm} - {None}
 
 # %% ../../nbs/20_data/00_vendors.ipynb #b41619c5
 def _candidates(names: list[str]) -> dict[str, list[int]]:  # our name -> columns
     "Find the columns that could be each of ours."
     plain = [bare(name) for name in names]
     found = {ours: [i for i, name in enumerate(plain) if name in known] for ours, known in COLUMNS.items()}
+    for ours in OHLCV[:4]:  # TradingView writes pivots as O, H, L beside open, high, low
+        if ours in plain:
+            found[ours] = [i for i in found[ours] if plain[i] != ours[0]]
     if "T" in names and "t" in names:
         found["timestamp"].remove(names.index("T"))
         found["close_time"] = [names.index("T")]
@@ -181,16 +185,22 @@ def _candidates(names: list[str]) -> dict[str, list[int]]:  # our name -> column
     return found
 
 
-_PAIR_VOLUME = re.compile(r"(?:volume|vol)[ _]?\(?([A-Za-z]\w*)\)?", re.IGNORECASE)
+_PAIR_VOLUME = re.compile(r"(?:volume|vol)[ _]?\(?(\d{0,4}[A-Za-z]\w*)\)?", re.IGNORECASE)
+_AVERAGES = ("MA", "SMA", "EMA", "DELTA", "PROFILE", "24H")
+
+
+def _unit_volumes(names: list[str]) -> dict[int, str]:  # column -> currency
+    "The volume columns that name a currency."
+    units = {i: m[1].upper() for i, name in enumerate(names) if (m := _PAIR_VOLUME.fullmatch(name.strip()))}
+    return {i: unit for i, unit in units.items() if unit not in _AVERAGES}
 
 
 def _volume_pair(names: list[str], base: str | None) -> tuple[int, int] | None:  # base, quote
     "The two volume columns that name a currency each, as CryptoDataDownload writes them."
-    units = {i: m[1].upper() for i, name in enumerate(names) if (m := _PAIR_VOLUME.fullmatch(name.strip()))}
-    pair = [i for i, unit in units.items() if unit not in ("MA", "SMA", "EMA", "DELTA", "PROFILE")]
-    if len(pair) != 2:
+    units = _unit_volumes(names)
+    if len(units) != 2:
         return None
-    first, second = pair
+    first, second = units
     return (second, first) if base and units[second] == base != units[first] else (first, second)
 
 # %% ../../nbs/20_data/00_vendors.ipynb #8c0c1aea
@@ -254,6 +264,9 @@ def named_layout(
     if pair:
         found["volume"], found["quote_volume"] = [[i] for i in pair]
         layout.swapped_volumes = True
+    _special(names, found, layout)
+    if not found["volume"] and len(units := _unit_volumes(names)) == 1 and not set(units.values()) & _FIAT:
+        found["volume"] = list(units)
     if not found["timestamp"] and found["close_time"]:
         found["timestamp"], found["close_time"], layout.by_close = found["close_time"], [], True
     if missing := [ours for ours in ("timestamp", *OHLCV) if not found[ours]]:
@@ -264,6 +277,24 @@ def named_layout(
     layout.interval = _interval_column(raw, plain)
     refuse_funding(raw, layout)
     return layout
+
+
+_FIAT = set("USDT USDC BUSD FDUSD TUSD USD EUR GBP JPY AUD CAD CHF KRW TRY BRL DAI".split())  # quotes, never a base
+_BY_CONVENTION = "volume counts quote currency by the convention of"
+
+
+def _special(names: list[str], found: dict[str, list[int]], layout: Layout) -> None:
+    "What single vendors mean by their columns."
+    plain = [bare(name) for name in names]
+    if {"opentimestamp", "closetimestamp", "timestamp"} <= set(plain):  # Tardis: of the first and of the last trade
+        found["timestamp"], found["close_time"], layout.by_close = [plain.index("timestamp")], [], True
+        found["first_trade"] = [plain.index("opentimestamp")]
+    if "confirm" in names:
+        layout.confirm = names.index("confirm")
+    if "marketcap" in plain:
+        layout.notes.append(f"{_BY_CONVENTION} CoinMarketCap")
+    if "adjclose" in plain:
+        layout.notes.append(f"{_BY_CONVENTION} Yahoo for crypto pairs")
 
 
 def _one_base(raw: RawTable, i: int | None) -> str | None:

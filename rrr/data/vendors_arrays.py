@@ -78,9 +78,11 @@ def _objection(order: Order, t: np.ndarray, cells: list[np.ndarray]) -> str | No
     "Say what in the data speaks against an order; None where nothing does."
     at = {name: cells[order.columns.index(name)] for name in dict.fromkeys(order.columns)}
     o, h, low, c, v = (at[name] for name in _BARS.split())
-    if not _holds((h < o) | (h < c) | (h < low)):
+    moved = (o != h) | (h != low) | (low != c)  # flat bars fit every order
+    some = moved if moved.any() else np.ones(len(o), bool)
+    if not _holds(((h < o) | (h < c) | (h < low))[some]):
         return "the high is not the highest price"
-    if not _holds((low > o) | (low > c)):
+    if not _holds(((low > o) | (low > c))[some]):
         return "the low is not the lowest price"
     if not _holds((o <= 0) | (c <= 0) | (v < 0)):
         return "a price or volume is not positive"
@@ -88,7 +90,7 @@ def _objection(order: Order, t: np.ndarray, cells: list[np.ndarray]) -> str | No
         return "the close time is not after the open time"
     if "trade_count" in at:
         n = at["trade_count"]
-        if not _holds((n < 0) | (n != np.rint(n)) | ((n == 0) != (v == 0))):
+        if not _holds((n < 0) | (n != np.rint(n)) | (((n == 0) != (v == 0)) & v.any())):
             return "the trade count does not go with the volume"
     if "vwap" in at and not _holds((v > 0) & ((at["vwap"] > h * 1.001) | (at["vwap"] < low * 0.999))):
         return "the vwap is not between low and high"
@@ -147,8 +149,8 @@ def find_order(
     for order in (o for o, objection in against.items() if objection is None):
         if not any(_same(order, other) for other in left):
             left.append(order)
-    if len(left) == 1:
-        return left[0], len(raw)
+    if left and all(_equal(left[0], other, cells) for other in left):
+        return next((o for o in left if o.columns[:4] == ("open", "high", "low", "close")), left[0]), len(raw)
     if not left:
         tried = "; ".join(f"{o.family}: {objection}" for o, objection in against.items())
         raise DataError(f"there is no header row, and no known order of columns fits ({tried}): add a header row.")
@@ -173,3 +175,8 @@ def _cells(raw: RawTable, i: int) -> np.ndarray:
 def _same(a: Order, b: Order) -> bool:
     "Whether two orders mean the same by the columns of a bar."
     return all(a.where(name) == b.where(name) for name in _BARS.split())
+
+
+def _equal(a: Order, b: Order, cells: list[np.ndarray]) -> bool:
+    "Whether two orders give the same bars, as they do where no price moves."
+    return all(np.array_equal(cells[a.where(name) - 1], cells[b.where(name) - 1]) for name in _BARS.split())

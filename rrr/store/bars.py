@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ..core.errors import DataError, ParameterError
-from ..core.market import OHLCV, format_time, parse_symbol
+from ..core.market import OHLCV, format_time, interval_ms, parse_symbol
 from .bulk import BLOCK, MISSING, Columns, select_blocks
 from .db import Database
 from .schema import BarRow, BarVersionRow, SeriesRow
@@ -194,7 +194,7 @@ def iter_bars(
         _one_series(c, symbol, interval)
         yield from stored_bars(c, symbol, interval, start_ms, end_ms, size)
 
-
+# %% ../../nbs/10_store/07_bars.ipynb #9fc1520f
 def _as_of(c: sa.Connection, symbol: str, interval: str, start: int | None, end: int | None, extra: list[str],
            as_of_ms: int) -> Iterator[Columns]:  # fmt: skip
     "Bars of a span as they were known at a moment."
@@ -212,7 +212,7 @@ def _as_of(c: sa.Connection, symbol: str, interval: str, start: int | None, end:
         order = np.argsort(columns["timestamp"], kind="stable")
         yield {k: v[order] for k, v in columns.items()}
 
-
+# %% ../../nbs/10_store/07_bars.ipynb #bae505d6
 def read_bars(
     db: Database,
     symbol: str,  # "BTC-USD"
@@ -243,15 +243,18 @@ def read_bars(
     columns = {k: np.concatenate([b[k] for b in blocks]) if len(blocks) > 1 else blocks[0][k] for k in blocks[0]}
     frame = as_table(columns, kind)
     if kind == "pandas":
-        frame.attrs.update(series_attrs(series) | dict(as_of_ms=as_of_ms))
+        attrs = series_attrs(series)
+        frame.attrs.update(attrs | dict(as_of_ms=min(as_of_ms, attrs["as_of_ms"]) if as_of_ms is not None else attrs["as_of_ms"]))
     return frame
 
-
+# %% ../../nbs/10_store/07_bars.ipynb #4bc407dc
 def series_attrs(
     series: dict,  # row of the `series` table
-) -> dict:  # symbol, interval, synthetic, blocked
-    "What a frame of bars says about itself."
+) -> dict:  # symbol, interval, synthetic, blocked, as_of_ms
+    "What a frame of all that is known says about itself: as of the last import, or the close of a bar that is not over."
     names = {k: series[k] for k in ("symbol", "interval", "synthetic")}
+    imported = int(series["imported_at"].timestamp() * 1000)
+    names["as_of_ms"] = max(imported, series["last_ms"] + interval_ms(series["interval"]))
     return names | dict(blocked=tuple(sorted(series["quality"].get("blocked", ()))))
 
 # %% ../../nbs/10_store/07_bars.ipynb #ba41c10d

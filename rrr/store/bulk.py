@@ -418,7 +418,8 @@ def merge_block(
     stamp: dict[str, int]
     | None = None,  # replace what differs, with these columns at least so; None: leave it as it is
     derived: Columns | None = None,  # further columns, of new rows only
-    versions: tuple[sa.Table, dict[str, int]] | None = None,  # where replaced rows go, and what is added to them
+    versions: tuple[sa.Table, dict[str, int], str] | None = None,  # where replaced rows go, what is added, and which
+    cleared: tuple[list[str], list[str]] = ([], []),  # columns that are unknown again where one of these others differs
 ) -> Merged:
     "Add rows that are not there; replace those that differ if asked. One row a key, please."
     derived, keys = derived or {}, [k.name for k in table.primary_key if k.name not in equal]
@@ -439,14 +440,14 @@ def merge_block(
     found, changed = _run(c, f"SELECT count(*), count(*) FILTER (WHERE {differ}) {pairs}").one()
     if changed and stamp is not None:
         if versions:
-            kept, extra = [*table.c.keys()], versions[1]
+            kept, (beyond, extra, which) = [*table.c.keys()], versions
             taken = ", ".join([*(f"t.{k}" for k in kept), *map(str, extra.values())])
-            _run(
-                c,
-                f"INSERT INTO {versions[0].name} ({', '.join([*kept, *extra])}) SELECT {taken} {pairs} AND ({differ})",
-            )
+            into = f"INSERT INTO {beyond.name} ({', '.join([*kept, *extra])})"
+            _run(c, f"{into} SELECT {taken} {pairs} AND ({differ}) AND {which}")
         values = {k: f"i.{k}" for k in columns if k not in keys}
         values |= {k: f"{greatest}({v}, i.{k})" if k in derived else str(v) for k, v in stamp.items()}
+        apart = " OR ".join(f"t.{k} {differs} i.{k}" for k in cleared[1])
+        values |= {k: f"CASE WHEN {apart} THEN NULL ELSE t.{k} END" for k in cleared[0]}
         sets = ", ".join(f"{k} = {v}" for k, v in values.items())
         _run(c, f"UPDATE {table.name} AS t SET {sets} FROM {beside} i WHERE {joined} AND ({differ})")
     if found < len(first):

@@ -164,7 +164,7 @@ def _assembled(pieces: list[Piece], names: list[str], kind: str, attrs: dict):
     for name in (k for k in EXTRA if k in columns):
         values = columns[name]
         frame[name] = np.where(values == MISSING, np.nan, values) if name == "trade_count" else values
-    frame.attrs.update(attrs | dict(as_of_ms=None))
+    frame.attrs.update(attrs)
     return frame
 
 # %% ../../nbs/10_store/09_lake.ipynb #d4032046
@@ -187,7 +187,7 @@ def _holdings(root: Path) -> str:
 # %% ../../nbs/10_store/09_lake.ipynb #a1064981
 def _lake_pieces(folder: Path, names: list[str], low: int, high: int) -> tuple[list[Piece], dict]:
     "The bars of a span in the folder of a series, and what its files say of them."
-    pieces, facts = [], dict(synthetic=False, blocked=())
+    pieces, facts = [], dict(synthetic=False, blocked=(), as_of_ms=None)
     for year, of_year in year_folders(folder).items():
         first, after = year_span(year)
         parts = year_parts(of_year) if first < high and after > low else []

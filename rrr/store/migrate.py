@@ -153,7 +153,7 @@ def _form(look: sa.Inspector, table: sa.Table) -> list[str]:
             found.append(f"{name} is {'not ' if with_rowid else ''}kept in the order of its primary key.")
     return found
 
-
+# %% ../../nbs/10_store/03_migrate.ipynb #64a68fe2
 def _compare(c: sa.Connection, metadata: sa.MetaData) -> list[str]:
     "How our tables in the store differ from those of `metadata`."
     from alembic.autogenerate import compare_metadata
@@ -177,7 +177,7 @@ def _compare(c: sa.Connection, metadata: sa.MetaData) -> list[str]:
     there = [table for table in metadata.sorted_tables if look.has_table(table.name)]
     return found + [x for table in there for x in _form(look, table)]
 
-
+# %% ../../nbs/10_store/03_migrate.ipynb #87206ef9
 GUARDS = {  # table -> the triggers that stand by it
     "sqlite": {"audit_log": ("audit_log_no_delete", "audit_log_no_replace", "audit_log_no_update")},
     "postgresql": {
