@@ -13,10 +13,11 @@ from rrr.data.faults import StreamFaults
 from rrr.data.feed import CONTEXT, Feed, TickGate, batched, refresh_quality
 from rrr.data.mock import MockDataSource
 from rrr.data.tradebars import time_bars
-from rrr.store.bars import data_hash, get_series, read_bars
+from rrr.store.bars import bars_frame, data_hash, get_series, read_bars
 from rrr.store.db import Database
 from rrr.store.records import find_records
 from rrr.store.schema import SystemEventRow
+from rrr.store.writer import write_bars
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -144,7 +145,7 @@ def test_a_finished_bar_that_cannot_be_is_recorded_and_not_stored(db):
     seconds = 10 * len(calm)
     jump = [tick(seconds + k, 9.999) for k in range(60)]
     report = feed(db, [*calm, *jump, tick(seconds + 61, 100.0), tick(seconds + 130, 100.0)])
-    assert report.refused["bad_print"] >= 60  # tick by tick
+    assert report.refused["bad_print"] >= 49  # tick by tick
     assert find_records(db, SystemEventRow) == []
     running = Feed(db, "1m", "test", clock=None)
     kept = running._judge(("ETH-USD", bar := read_bars(db, "BTC-USD", "1m").iloc[:1].assign(high=1.0)))
@@ -186,3 +187,62 @@ def test_judging_anew_keeps_what_was_accepted(db):
     with pytest.raises(DataError, match="no bars of BTC-USD 1h"):
         refresh_quality(db, "BTC-USD", "1h")
     assert refresh_quality(db, "btc/usd", "1m")["rows"] == 2
+
+
+def test_no_single_tick_ends_a_feed(db):
+    good = [tick(k, trade_id=None) for k in range(130)]
+    nonsense = [
+        tick(5, price=10**400), tick(6) | dict(timestamp=datetime(1, 1, 1, tzinfo=UTC)),
+        tick(7) | dict(timestamp=datetime(2300, 1, 1, tzinfo=UTC)), tick(8, trade_id=[1]),
+    ]  # fmt: skip
+    report = feed(db, [*good[:50], *nonsense, *good[50:]])
+    assert report.bars == {"BTC-USD": 1} and report.refused == {"schema": 4}
+
+
+def test_a_market_that_moved_beyond_ten_times_is_followed_after_a_while():
+    gate = TickGate()
+    for k in range(100):
+        gate.put(tick(k))
+    passed = [bool(gate.put(tick(100 + k, 9.0 + k % 2 / 100))[0]) for k in range(200)]
+    assert not any(passed[:49]) and all(passed[52:])
+
+
+def test_synthetic_bars_of_another_source_make_way_and_are_counted(db):
+    ticks = [tick(k, 100 + k % 5) for k in range(400)]
+    first, other = (Feed(db, "1m", name, synthetic=True, clock=None) for name in ("one", "other"))
+    asyncio.run(first.run(told(ticks)))
+    report = asyncio.run(other.run(told(ticks)))
+    assert report.dropped_synthetic == 5 and report.bars == {"BTC-USD": 5} and not report.refused
+
+
+def test_a_series_that_takes_no_ticks_does_not_end_the_feed_of_others(db):
+    write_bars(db, "ETH-USD", "1m", read_frame(), "long.csv", more=True)
+    report = feed(db, [tick(k, 100, s) for k in range(130) for s in ("BTC-USD", "ETH-USD")])
+    assert report.bars == {"BTC-USD": 1} and report.refused == {"series": 130}
+
+
+def read_frame():
+    return bars_frame([0, 60_000], [[1, 1, 1, 1, 1]] * 2)
+
+
+def test_what_was_judged_is_stored_when_the_feed_is_cancelled(db):
+    running = Feed(db, "1m", "test", clock=None)
+    judged = asyncio.Event()
+
+    async def source():
+        for k in range(400):
+            yield tick(k, 100 + k % 5)
+        judged.set()
+        await asyncio.Event().wait()
+
+    async def main():
+        task = asyncio.create_task(running.run(source(), most=1))
+        await judged.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    of = running._symbols["BTC-USD"]
+    stored = read_bars(db, "BTC-USD", "1m")
+    assert of.tail.index[-1] == stored.index[-1] and len(of.tail) == len(stored) == running.report.bars["BTC-USD"] > 0

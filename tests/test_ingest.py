@@ -18,14 +18,15 @@ from rrr.data.files import read_bars as read_bars_of_file
 from rrr.data.ingest import Spool, import_file, import_mock, import_ticks, overlay
 from rrr.data.pipeline import Broadcast
 from rrr.store.bars import bars_frame, data_hash, get_series, list_series, read_bars
+from rrr.store.checks import BatchError
 from rrr.store.ticks import read_trades
 from rrr.store.writer import BarWriter
 
 HEADER = "timestamp,open,high,low,close,volume"
 
 
-def row(minute: int, bar: str = "10,12,9,11,100") -> str:
-    return f"2024-01-01 {minute // 60:02}:{minute % 60:02},{bar}"
+def row(minute: int, bar: str = "") -> str:
+    return f"2024-01-01 {minute // 60:02}:{minute % 60:02},{bar or f'10,12,9,11,{100 + minute % 7}'}"
 
 
 def minutes(first: int, count: int) -> list[str]:
@@ -246,11 +247,11 @@ def test_an_import_cut_off_between_parts_is_finished_by_the_next_one(db, write, 
     path, calls = write(minutes(0, 47)), []
     real = BarWriter.write
 
-    def dies(self, frame, more=False, assess=None):
-        calls.append(len(frame))
+    def dies(self, *args):
+        calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, frame, more, assess)
+        return real(self, *args)
 
     monkeypatch.setattr(BarWriter, "write", dies)
     with pytest.raises(BaseException) as stopped:  # noqa: B017 a task group hands it on in a group
@@ -363,3 +364,77 @@ def test_laying_aside_without_room_is_told(tmp_path, monkeypatch):
         monkeypatch.setattr(ingest.pa.ipc, "new_file", full)
         with pytest.raises(StoreError, match="no room to lay bars aside .*set TMPDIR"):
             aside.add(bars_frame([0], [[1, 1, 1, 1, 1]]))
+
+
+def test_a_bad_vwap_is_found_before_anything_is_written(db, tmp_path, short_parts):
+    good = bars_frame(1_704_067_200_000 + 60_000 * np.arange(35), np.tile([10.0, 12, 9, 11, 1], (35, 1)))
+    good.assign(vwap=10.5).to_parquet(tmp_path / "good.parquet")
+    vwap = np.full(35, 10.5)
+    vwap[25] = -1
+    good.assign(vwap=vwap).to_parquet(tmp_path / "bad.parquet")
+    before = dump(db)
+    with pytest.raises(BatchError, match="row 25: vwap is not"):
+        import_file(db, tmp_path / "bad.parquet", "BTC-USD")
+    assert dump(db) == before
+    assert import_file(db, tmp_path / "good.parquet", "BTC-USD").written.new == 35
+
+
+def cut_off(monkeypatch, after: int):
+    "An import that ends after some parts."
+    real, calls = BarWriter.write, []
+
+    def dies(self, *args, **named):
+        calls.append(1)
+        if len(calls) > after:
+            raise StoreError("the disk is gone")
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(BarWriter, "write", dies)
+
+
+def test_an_import_that_is_taken_up_keeps_the_stamps_and_the_gate(db, write, short_parts):
+    import_file(db, write([*minutes(0, 20), row(19)], "a.csv"), "BTC-USD", repair=["drop-duplicates"])
+    kept = get_series(db, "BTC-USD", "1m")["quality"]["repairs"]
+    assert len(kept) == 1
+    longer = write(minutes(10, 40), "b.csv")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreError, match="disk is gone"):
+        cut_off(patch, 2)
+        import_file(db, longer, "BTC-USD")
+    import_file(db, longer, "BTC-USD")
+    assert get_series(db, "BTC-USD", "1m")["quality"]["repairs"] == kept
+    import_file(db, write([*minutes(0, 20), row(19)], "a.csv"), "BTC-USD", repair=["drop-duplicates"])
+    assert get_series(db, "BTC-USD", "1m")["quality"]["repairs"] == kept  # the same again is the same
+    between = write([f"2024-01-01 {m // 60:02}:{m % 60:02}:30,10,12,9,11,100" for m in range(40)], "c.csv")
+    with pytest.raises(DataError, match="together with the stored bars"):
+        import_file(db, between, "BTC-USD", "1m")
+
+
+def test_another_file_of_the_same_name_does_not_take_up_an_import(db, write, tmp_path, short_parts):
+    (tmp_path / "jan").mkdir()
+    (tmp_path / "feb").mkdir()
+    for folder, first in (("jan", 0), ("feb", 100)):
+        write(minutes(first, 30)).rename(tmp_path / folder / "data.csv")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreError):
+        cut_off(patch, 1)
+        import_file(db, tmp_path / "jan" / "data.csv", "BTC-USD")
+    with pytest.raises(DataError, match="the import of data.csv .* is not finished: finish it before data.csv"):
+        import_file(db, tmp_path / "feb" / "data.csv", "BTC-USD")
+    assert import_file(db, tmp_path / "jan" / "data.csv", "BTC-USD").written.rows == 30
+
+
+def test_an_interval_that_disagrees_is_not_let_through(db, write):
+    with pytest.raises(DataError):
+        import_file(db, write(minutes(0, 10)), "BTC-USD", "1h", accept=["interval"])
+    with pytest.raises(DataError, match="does not tell the interval"):
+        import_file(db, write([row(0)]), "BTC-USD", accept=["interval"])
+
+
+def test_columns_that_begin_in_the_middle_are_refused():
+    one = bars_frame([0], [[1, 1, 1, 1, 1]])
+    with Spool() as aside:
+        aside.add(one.assign(vwap=1.0))
+        aside.add(one)
+        assert [list(b.columns)[-1] for b in aside.blocks()] == ["vwap", "vwap"]
+    with Spool() as aside, pytest.raises(DataError, match="column vwap begins in the middle"):
+        aside.add(one)
+        aside.add(one.assign(vwap=1.0))

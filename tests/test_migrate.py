@@ -261,7 +261,7 @@ class TestAgreement:
         with engine.connect() as c:
             found = [x for x in make(c) if VERSION_TABLE not in str(x)]
         guards = [x for x in found if "TRIGGER" in str(x) or x in FUNCTIONS]
-        assert len(guards) == (3 if on_sqlite else 10)
+        assert len(guards) == (3 if on_sqlite else 11)
         assert sorted(map(parts, set(found) - set(guards))) == sorted(map(parts, wanted))
         other.dispose()
 

@@ -370,6 +370,16 @@ def test_bars_of_a_symbol_that_is_not_named_are_refused_whoever_writes_them(db):
         with pytest.raises(StoreError, match="(?i)foreign key"), db.write() as c:
             c.execute(statement)
         assert dump(db) == before
+    if not db.is_sqlite:
+        with pytest.raises(StoreError, match="(?i)foreign key"), db.write() as c:
+            c.exec_driver_sql("TRUNCATE symbols CASCADE")
+        foreign = sa.create_engine(db.url, isolation_level="REPEATABLE READ")
+        with pytest.raises(sa.exc.IntegrityError, match="read committed only"), foreign.begin() as c:
+            c.execute(sa.delete(symbols).where(symbols.c.symbol == "BTC-USD"))
+        foreign.dispose()
+        with db.write() as c:
+            c.exec_driver_sql("SET LOCAL search_path = pg_catalog")
+            c.exec_driver_sql("UPDATE public.market_data SET volume = 1 WHERE symbol = 'BTC-USD' AND interval = '1h'")
     drop_series(db, "BTC-USD", "1m")
     with db.write() as c:
         c.execute(sa.delete(t).where(of_btc))

@@ -69,7 +69,7 @@ def _names(given: list[str]) -> tuple[str, ...]:
     "Names that were given one by one or with commas."
     return tuple(name for text in given for name in text.replace(" ", "").split(",") if name)
 
-
+# %% ../../nbs/90_app/09_data_cli.ipynb #4ddd5b90
 @data_app.command("import")
 def data_import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of any known vendor or format.")],
@@ -98,16 +98,18 @@ def data_import(
     if kind not in KINDS:
         raise ParameterError(f"--kind is one of {', '.join(KINDS)}, not {kind!r}.")
     db, values = desk().db, []
-    for file in files:
-        if kind == "bars":
-            value, lines = _import_bars(db, file, symbol, interval, tz, format, _names(accept), _names(repair))
-        else:
-            value, lines = _import_other(db, file, kind, symbol, venue, format)
-        values.append(value)
-        if not json:
-            answer(value, False, "\n".join(lines))
-    if json:
-        answer(values[0] if len(values) == 1 else {"imports": values}, True, "")
+    try:
+        for file in files:
+            if kind == "bars":
+                value, lines = _import_bars(db, file, symbol, interval, tz, format, _names(accept), _names(repair))
+            else:
+                value, lines = _import_other(db, file, kind, symbol, venue, format)
+            values.append(value)
+            if not json:
+                answer(value, False, "\n".join(lines))
+    finally:
+        if json and (values or len(files) > 1):
+            answer(values[0] if len(files) == 1 else {"imports": values}, True, "")
 
 # %% ../../nbs/90_app/09_data_cli.ipynb #9d70cd5a
 def _beside(db, symbol: str, interval: str) -> list:
@@ -215,5 +217,5 @@ def data_feed(
         json,
         f"{report.ticks:,} ticks (SYNTHETIC); bars stored: {bars}; refused: {refused}; late: {report.late:,}",
     )
-    if not report.bars:
+    if not report.bars and not report.refused:
         raise RRRError(f"no bar of {interval} was over after {report.ticks:,} ticks: take more, or shorter bars.")

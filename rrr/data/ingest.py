@@ -25,8 +25,9 @@ from .pipeline import Broadcast, Stage, run_pipeline, wait_for
 from .quality import Checker, Quality, check_accepted, raise_if_blocked
 from .repair import Repair, repair
 from .tickfiles import read_quotes, read_trades
-from ..store.bars import iter_bars, list_series
-from ..store.writer import BarWriter, Written
+from ..store.bars import list_series, stored_bars
+from ..store.checks import BatchError, Problem
+from ..store.writer import REPORTED, BarWriter, Written, bar_problems
 from ..store.db import Database
 from ..store.ticks import write_quotes, write_trades
 
@@ -64,7 +65,7 @@ class Spool:
     "Blocks of bars on disk, until they are needed; a context manager"
 
     def __init__(self):
-        self._open, self._writer, self.parts = ExitStack(), None, 0
+        self._open, self._writer, self._columns, self.parts = ExitStack(), None, [], 0
 
     def __enter__(self) -> "Spool":
         self._path = Path(self._open.enter_context(TemporaryDirectory(prefix="rrr-import-"))) / "bars.arrow"
@@ -74,7 +75,11 @@ class Spool:
         self._open.close()
 
     def add(self, frame: pd.DataFrame) -> None:
-        "Lay a block aside; raise `StoreError` where the disk has no room."
+        "Lay a block aside; raise `StoreError` where the disk has no room, `DataError` where the columns change."
+        self._columns = self._columns or list(frame.columns)
+        if more := [k for k in frame.columns if k not in self._columns]:
+            raise DataError(f"column {', '.join(more)} begins in the middle of the data: give it to all bars or to none.")
+        frame = frame.reindex(columns=self._columns)
         batch = pa.RecordBatch.from_pandas(frame, preserve_index=True)
         try:
             if self._writer is None:
@@ -93,7 +98,10 @@ class Spool:
         "The blocks as they came"
         if self._writer is None:
             return
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as e:
+            raise StoreError(f"no room to lay bars aside in {self._path.parent} ({e}): set TMPDIR to another disk.") from e
         with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as file:
             order = range(file.num_record_batches)
             for k in reversed(order) if backwards else order:
@@ -110,6 +118,10 @@ def overlay(
     for block in incoming:
         last, below = block.index[-1], []
         while held is not None and held.index[0] <= last:
+            if held.index[-1] < block.index[0]:
+                yield held
+                held = next(stored, None)
+                continue
             at = held.index.searchsorted(last, "right")
             below.append(held.iloc[:at])
             held = held.iloc[at:] if at < len(held) else next(stored, None)
@@ -147,6 +159,7 @@ class Job:
     repair: tuple[str, ...] = ()  # repairs to make
     on_progress: Callable[[float, str], object] | None = None  # share done, what is going on
     news: Broadcast | None = None  # told of bars that are stored, on channel "market"
+    content: str = ""  # hash of the file, once it is read
     now_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     def told(self, share: float, what: str) -> None:
@@ -162,14 +175,28 @@ def _known(job: Job, interval: str) -> dict | None:
     return None if not found or replaced else found[0]
 
 
+def _refuse(job: Job, quality: Quality, blocks: Iterable[pd.DataFrame]) -> None:
+    "Raise `DataError` for what is not let through, `BatchError` for rows that the store would refuse."
+    told = quality.interval and job.interval in (None, quality.interval)
+    raise_if_blocked(quality, job.where, tuple(code for code in job.accept if told or code != "interval"))
+    rows, problems = 0, []
+    for block in blocks:
+        found = bar_problems(block) if len(problems) < REPORTED else []
+        problems += [Problem(p.row + rows, p.column, p.reason, p.value) for p in found]
+        rows += len(block)
+    if problems:
+        raise BatchError(f"bars of {job.where}", problems, rows)
+
+
 def _whole(job: Job, quality: Quality, aside: Spool, backwards: bool) -> tuple[Quality, dict]:
     "The quality of the series as it will be, and what was accepted and repaired in it before."
     known = _known(job, quality.interval)
-    if known is None or known["unfinished"] or known["synthetic"] != job.synthetic:
+    if known is None or known["synthetic"] != job.synthetic:
         return quality, {}
     job.told(0, "checking with stored bars")
-    stored = iter_bars(job.db, job.symbol, quality.interval)
-    whole = judge(overlay(stored, aside.blocks(backwards)), quality.interval, job.now_ms)
+    with job.db.read() as c:  # also what an import that was cut off has left
+        stored = stored_bars(c, job.symbol, quality.interval)
+        whole = judge(overlay(stored, aside.blocks(backwards)), quality.interval, job.now_ms)
     before = known["quality"]
     accept = tuple({*job.accept, *before.get("accepted", ())})
     raise_if_blocked(whole, f"{job.symbol} {quality.interval} together with the stored bars", accept)
@@ -178,14 +205,15 @@ def _whole(job: Job, quality: Quality, aside: Spool, backwards: bool) -> tuple[Q
 
 async def _store(job: Job, quality: Quality, whole: Quality, stamp: dict, aside: Spool, backwards: bool) -> Written:
     "Put what was laid aside into the store, part by part."
-    writer, done, parts = BarWriter(job.db, job.symbol, quality.interval, job.source, job.synthetic), [], aside.parts
+    one = (job.symbol, quality.interval, job.source, job.synthetic, job.content)
+    writer, done, parts = BarWriter(job.db, *one), [], aside.parts
 
     def assess(rows: int, blocks: Iterator[pd.DataFrame]) -> dict:
         final = whole if rows == whole.rows else judge(blocks, quality.interval, job.now_ms)
         return final.to_dict() | stamp
 
     def write(block: pd.DataFrame) -> list:
-        done.append(writer.write(block, more=len(done) < parts - 1, assess=assess))
+        done.append(writer.write(block, len(done) < parts - 1, assess, stamp))
         job.told(len(done) / parts, "storing")
         span = (int(t.timestamp() * 1000) for t in block.index[[0, -1]])
         names = ("kind", "symbol", "interval", "source", "rows", "first_ms", "last_ms")
@@ -227,12 +255,14 @@ async def _ingest(job: Job, blocks: Iterable[pd.DataFrame], stream=None) -> Impo
             for i in range(0, len(frame), PART):
                 aside.add(frame.iloc[i : i + PART])
         quality = checker.result() if judged else judge(aside.blocks(backwards), job.interval, job.now_ms)
-        raise_if_blocked(quality, job.where, job.accept)
+        _refuse(job, quality, aside.blocks(backwards))
+        job.content = (stream and stream.sha256) or ""
         whole, before = _whole(job, quality, aside, backwards)
         accepted = sorted(
             {*before.get("accepted", ()), *(c for c in (*quality.blocked, *whole.blocked) if c in job.accept)}
         )
-        stamp = dict(accepted=accepted, repairs=[*before.get("repairs", ()), *(r.to_dict() for r in repairs)])
+        made, kept = [r.to_dict() for r in repairs], before.get("repairs", [])
+        stamp = dict(accepted=accepted, repairs=[*kept, *(r for r in made if r not in kept)])
         written = await _store(job, quality, whole, stamp, aside, backwards)
     notes = tuple(stream.notes) if stream else ()
     let = tuple(sorted({*quality.blocked, *whole.blocked} & {*job.accept}))

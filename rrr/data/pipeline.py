@@ -95,15 +95,26 @@ def wait_for(
         return asyncio.run(work)
     outcome: dict = {}
 
+    async def main() -> Any:
+        outcome["stop"] = asyncio.get_running_loop(), asyncio.current_task()
+        return await work
+
     def run() -> None:
         try:
-            outcome["value"] = asyncio.run(work)
+            outcome["value"] = asyncio.run(main())
         except BaseException as e:
             outcome["error"] = e
 
     thread = threading.Thread(target=run, name="pipeline")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        loop, task = outcome["stop"]
+        with suppress(RuntimeError):  # it has ended already
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
     if "error" in outcome:
         raise outcome["error"]
     return outcome["value"]
@@ -151,6 +162,8 @@ class Subscription:
                 if not items and self._closed:
                     return
                 ready = asyncio.Event()
+                if self._waiting:
+                    raise ParameterError("a subscription has one reader: listen twice for two.")
                 self._waiting = None if items else (asyncio.get_running_loop(), ready)
             for item in items:
                 yield item

@@ -183,7 +183,7 @@ GUARDS = {  # table -> the triggers that stand by it
     "postgresql": {
         "audit_log": ("audit_log_no_delete", "audit_log_no_truncate", "audit_log_no_update"),
         "market_data": ("market_data_symbol_insert", "market_data_symbol_update"),
-        "symbols": ("market_data_symbol_delete", "market_data_symbol_rename"),
+        "symbols": ("market_data_symbol_delete", "market_data_symbol_rename", "market_data_symbol_truncate"),
     },
 }
 

@@ -13,7 +13,7 @@ revision, down_revision = "0003", "0002"
 
 KEY = "fk_market_data_symbol_symbols"
 TRIGGERS = (
-    """CREATE FUNCTION market_data_symbol_is_known() RETURNS trigger LANGUAGE plpgsql AS $$
+    """CREATE FUNCTION market_data_symbol_is_known() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE stranger text;
 BEGIN
     PERFORM 1 FROM symbols WHERE symbol IN (SELECT DISTINCT symbol FROM written) FOR KEY SHARE;
@@ -29,9 +29,17 @@ END $$""",
     "FOR EACH STATEMENT EXECUTE FUNCTION market_data_symbol_is_known()",
     "CREATE TRIGGER market_data_symbol_update AFTER UPDATE ON market_data REFERENCING NEW TABLE AS written "
     "FOR EACH STATEMENT EXECUTE FUNCTION market_data_symbol_is_known()",
-    """CREATE FUNCTION symbol_has_bars() RETURNS trigger LANGUAGE plpgsql AS $$
+    """CREATE FUNCTION symbol_has_bars() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM market_data WHERE symbol = OLD.symbol) THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE foreign_key_violation USING MESSAGE =
+            'symbols violates a foreign key: bars that came meanwhile are seen in read committed only';
+    END IF;
+    IF TG_OP = 'TRUNCATE' THEN
+        IF EXISTS (SELECT 1 FROM market_data) THEN
+            RAISE foreign_key_violation USING MESSAGE = 'symbols violates a foreign key: market_data has bars';
+        END IF;
+    ELSIF EXISTS (SELECT 1 FROM market_data WHERE symbol = OLD.symbol) THEN
         RAISE foreign_key_violation USING MESSAGE =
             format('symbols violates a foreign key: market_data has bars of %s', OLD.symbol);
     END IF;
@@ -40,6 +48,8 @@ END $$""",
     "CREATE TRIGGER market_data_symbol_delete AFTER DELETE ON symbols FOR EACH ROW EXECUTE FUNCTION symbol_has_bars()",
     "CREATE TRIGGER market_data_symbol_rename AFTER UPDATE OF symbol ON symbols FOR EACH ROW "
     "WHEN (OLD.symbol <> NEW.symbol) EXECUTE FUNCTION symbol_has_bars()",
+    "CREATE TRIGGER market_data_symbol_truncate BEFORE TRUNCATE ON symbols "
+    "FOR EACH STATEMENT EXECUTE FUNCTION symbol_has_bars()",
 )
 
 
@@ -68,7 +78,7 @@ def downgrade() -> None:
     "Lost are the replaced versions of bars, and from where runs read them."
     if op.get_bind().dialect.name == "postgresql":
         op.create_foreign_key(KEY, "market_data", "symbols", ["symbol"], ["symbol"])
-        for name in ("market_data_symbol_delete", "market_data_symbol_rename"):
+        for name in ("market_data_symbol_delete", "market_data_symbol_rename", "market_data_symbol_truncate"):
             op.execute(f"DROP TRIGGER {name} ON symbols")
         for name in ("market_data_symbol_insert", "market_data_symbol_update"):
             op.execute(f"DROP TRIGGER {name} ON market_data")
