@@ -120,11 +120,18 @@ def _store() -> list[dict]:
     return bench_store()
 
 
+def _ingest() -> list[dict]:
+    from rrr.app.bench_store import bench_ingest
+
+    return bench_ingest()
+
+
 BENCHMARKS: dict[str, Callable[[], list[dict]]] = {
     "startup": bench_startup,
     "backtest": bench_backtest,
     "replay": bench_replay,
     "store": _store,
+    "ingest": _ingest,
 }
 
 

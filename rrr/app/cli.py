@@ -297,7 +297,9 @@ def lab() -> None:
 # %% ../../nbs/90_app/10_cli.ipynb #db818635
 @app.command()
 def bench(
-    name: Annotated[str | None, typer.Argument(help="startup, backtest, replay or store; all if left out.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="startup, backtest, replay, store or ingest; all if left out.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure speed beside a peer; results are kept in reports/bench.

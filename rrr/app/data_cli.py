@@ -182,8 +182,6 @@ def data_feed(
     """Take ticks of a live source through the gate into bars and the store, until it ends or Ctrl-C.
 
     Example: rrr data feed mock --symbol BTC-USD --interval 1m --ticks 3600"""
-    from dataclasses import asdict
-
     from rrr.data.feed import Feed
     from rrr.data.mock import MockDataSource
     from rrr.data.pipeline import wait_for
@@ -209,11 +207,10 @@ def data_feed(
         report = feed.report
     finally:
         progress.close()
-    value = asdict(report)
     bars = ", ".join(f"{name} {count:,}" for name, count in sorted(report.bars.items())) or "none"
     refused = ", ".join(f"{code} {count:,}" for code, count in sorted(report.refused.items())) or "none"
     answer(
-        value,
+        report.to_dict(),
         json,
         f"{report.ticks:,} ticks (SYNTHETIC); bars stored: {bars}; refused: {refused}; late: {report.late:,}",
     )
