@@ -647,3 +647,11 @@ def test_real_books_in_files(shared_data):
     assert (
         blended.crossed and blended.spread == 11454 - 16303.17 and blended.bids[1] == (16302.94, 0.02859424 + 0.023455)
     )
+
+
+def test_a_price_of_null_and_a_page_instead_of_a_capture_are_said_in_words(write):
+    trade = dict(e="trade", E=T, T=T, s="BTCUSDT", t=1, p=None, q="1", m=True)
+    with pytest.raises(DataError, match="line 1 is no message of a known feed: price None is not a finite number"):
+        read_capture(write(f"{T * 10**6} {json.dumps(trade)}"))
+    with pytest.raises(DataError, match="capture.txt: the file is an HTML or XML page"):
+        read_capture(write("<!DOCTYPE html>", "<html><title>502</title></html>"))

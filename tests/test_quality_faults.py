@@ -272,3 +272,161 @@ def test_thin_seconds_are_gaps_and_no_other_interval():
     for named in (None, "1s"):
         quality = check_bars(frame, named)
         assert quality.interval == "1s" and codes(quality) <= {"gap", "bad_print"}
+
+
+# Faults that were missed or named wrongly once
+
+
+def grave(frame: pd.DataFrame, interval: str | None = None) -> dict[str, str]:
+    "The codes found, with their severity"
+    return {f.code: f.severity for f in check_bars(frame, interval).findings}
+
+
+def scaled(rows, factor: float, columns: str = "ohlc", interval: str = "1h", count: int = 800) -> pd.DataFrame:
+    "Mock bars with some prices of some rows multiplied, still possible bars"
+    frame = mock("SOL-USD", interval, count).copy()
+    for name in ("open", "high", "low", "close"):
+        if name[0] in columns:
+            frame.iloc[rows, OHLCV.index(name)] *= factor
+    frame["high"] = frame[OHLCV[:4]].max(axis=1)
+    frame["low"] = frame[OHLCV[:4]].min(axis=1)
+    return frame
+
+
+def shifted(interval: str, ms: int) -> pd.DataFrame:
+    frame = mock("BTC-USD", interval)
+    return frame.set_axis(frame.index + pd.Timedelta(ms, unit="ms"))
+
+
+@pytest.mark.parametrize(
+    "interval, ms, closes",
+    [
+        ("1m", 7_000, False),
+        ("1m", 30_000, False),
+        ("1m", 59_999, True),
+        ("1m", 59_000, True),
+        ("15m", 60_000, False),
+        ("1h", 17 * 60_000, False),
+        ("1h", 30 * 60_000, False),
+        ("1h", 3_599_999, True),
+        ("1d", 86_399_999, True),
+    ],
+)
+def test_a_grid_that_starts_at_no_full_minute_or_hour_is_a_warning(interval, ms, closes):
+    (found,) = [f for f in check_bars(shifted(interval, ms)).findings if f.code == "clock_offset"]
+    assert found.severity == "warn" and ("look like close times" in found.text) == closes
+
+
+@pytest.mark.parametrize("interval, hours", [("1m", 0), ("1h", 1), ("1d", 16), ("1d", 8)])
+def test_a_grid_that_starts_at_a_full_hour_is_none(interval, hours):
+    assert "clock_offset" not in grave(shifted(interval, hours * 3_600_000))
+
+
+def test_a_step_that_no_venue_uses_is_refused_until_the_interval_is_named():
+    frame = mock("BTC-USD", "1m").iloc[np.cumsum(np.tile([7, 7, 11, 7, 13], 15))]
+    (problem,) = check_bars(frame).problems
+    assert "step is 7m, which no venue uses" in problem and "--interval 1m" in problem
+    quality = check_bars(frame, "1m")
+    assert quality.interval == "1m" and quality.blocked == ()
+    assert check_bars(mock("BTC-USD", "1m").iloc[::7], "7m").blocked == ()
+
+
+@pytest.mark.parametrize("columns, factor", [("h", 10), ("l", 0.1), ("ohlc", 10), ("ohlc", 0.1), ("hc", 10)])
+def test_the_first_bar_is_judged_by_the_next(columns, factor):
+    (found,) = check_bars(scaled([0], factor, columns)).findings
+    assert (found.code, found.first_row, found.rows) == ("bad_print", 1, 1)
+
+
+@pytest.mark.parametrize("columns", ["hc", "ohlc", "oh"])
+@pytest.mark.parametrize("row", [400, 798, 799])
+def test_one_slipped_price_is_a_bad_print_alone_wherever_it_stands(columns, row):
+    found = grave(scaled([row], 10, columns))
+    if (columns, row) == ("ohlc", 799):
+        assert found == {"price_unit": "block"}  # nothing after it tells that it is one bar
+    else:
+        assert found == {"bad_print": "block"}
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+@pytest.mark.parametrize("factor", [10, 0.1, 1.5, 1.05])
+def test_every_few_bars_on_another_level_block(every, factor):
+    assert grave(scaled(np.arange(0, 800, every), factor, interval="1m"), "1m").get("jump") == "block"
+
+
+def test_two_feeds_two_percent_apart_are_found():
+    assert grave(scaled(np.arange(0, 800, 2), 1.02, interval="1m"))["jump"] == "block"
+
+
+@pytest.mark.parametrize("columns, factor", [("cl", 0.1), ("hc", 1.08), ("oh", 10)])
+def test_one_odd_bar_is_no_exchange_of_open_and_close(columns, factor):
+    for row in (100, 300, 500):
+        assert "swapped" not in grave(scaled([row], factor, columns))
+
+
+@pytest.mark.parametrize("factor", [1e-8, 1e8])
+@pytest.mark.parametrize("start", [300, 780, 797])
+def test_prices_in_satoshi_are_another_unit(factor, start):
+    assert grave(scaled(np.arange(start, 800), factor))["price_unit"] == "block"
+
+
+@pytest.mark.parametrize("count", [3, 5, 10, 19])
+def test_short_series_are_judged_for_powers_of_ten(count):
+    frame = scaled(np.arange(2, count), 100, count=800).iloc[:count]
+    assert set(grave(frame, "1h")) & {"price_unit", "bad_print"} and check_bars(frame, "1h").blocked == ()
+    assert grave(scaled([], 1).iloc[:count], "1h") == {}
+
+
+def test_volume_a_thousand_times_larger_is_a_warning_whatever_the_price():
+    frame = mock("MATIC-USD", "1h").copy()
+    frame.iloc[400:, 4] *= 3e3
+    assert grave(frame) == {"volume_unit": "warn"}
+    frame = mock("MATIC-USD", "1h").copy()
+    frame.iloc[[401], 4] *= 1e6
+    (found,) = check_bars(frame).findings
+    assert (found.code, found.severity, found.first_row) == ("volume_unit", "warn", 402)
+
+
+def test_four_equal_bars_with_range_and_volume_are_told():
+    frame = mock("BTC-USD", "1h").copy()
+    frame.iloc[401:403] = frame.iloc[400].to_numpy()
+    assert grave(frame) == {}
+    frame.iloc[403] = frame.iloc[400].to_numpy()
+    assert grave(frame) == {"stale": "warn"}
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_prices_that_stand_still_while_volumes_differ_never_block(flat):
+    frame = mock("BTC-USD", "1h").copy()
+    level = 1 + 1e-4 * (np.arange(800) // 200)
+    for name, more in (("open", 0), ("high", 1e-4), ("low", -1e-4), ("close", 0)):
+        frame[name] = 1.0 if flat else level + more
+    quality = check_bars(frame)
+    assert quality.blocked == () and (not flat or any("the same prices" in text for text in quality.warnings))
+
+
+@given(
+    st.sampled_from(
+        [
+            ([0], 10, "ohlc"),
+            ([0], 0.1, "l"),
+            ([400], 10, "hc"),
+            ([799], 10, "hc"),
+            (range(0, 800, 2), 10, "ohlc"),
+            (range(300, 800, 3), 1.5, "ohlc"),
+            (range(770, 800), 1e-8, "ohlc"),
+            ([], 1, "v"),
+        ]
+    ),
+    st.lists(st.integers(0, 800), max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_blocks_say_the_same_of_these_faults_too(fault, cuts):
+    rows, factor, columns = fault
+    frame = scaled(list(rows), factor, columns)
+    if columns == "v":
+        frame.iloc[[5, 797], 4] *= 1e6
+    frame.iloc[500:504] = frame.iloc[500].to_numpy()
+    checker, edges = Checker("1h"), [0, *sorted(cuts), 800]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        checker.feed(frame.iloc[start:stop])
+    assert checker.result() == check_bars(frame, "1h")

@@ -373,10 +373,16 @@ def test_bars_of_a_symbol_that_is_not_named_are_refused_whoever_writes_them(db):
     if not db.is_sqlite:
         with pytest.raises(StoreError, match="(?i)foreign key"), db.write() as c:
             c.exec_driver_sql("TRUNCATE symbols CASCADE")
+        with db.write() as c:
+            c.execute(sa.insert(symbols), dict(symbol="XRP-USD", base="XRP", quote="USD"))
+            c.execute(sa.insert(t), row | dict(symbol="XRP-USD"))
         foreign = sa.create_engine(db.url, isolation_level="REPEATABLE READ")
         with pytest.raises(sa.exc.IntegrityError, match="read committed only"), foreign.begin() as c:
-            c.execute(sa.delete(symbols).where(symbols.c.symbol == "BTC-USD"))
+            c.execute(sa.delete(symbols).where(symbols.c.symbol == "XRP-USD"))
         foreign.dispose()
+        with db.write() as c:
+            c.execute(sa.delete(t).where(t.c.symbol == "XRP-USD"))
+            c.execute(sa.delete(symbols).where(symbols.c.symbol == "XRP-USD"))
         with db.write() as c:
             c.exec_driver_sql("SET LOCAL search_path = pg_catalog")
             c.exec_driver_sql("UPDATE public.market_data SET volume = 1 WHERE symbol = 'BTC-USD' AND interval = '1h'")

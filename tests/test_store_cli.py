@@ -35,7 +35,7 @@ def rrr(tmp_path, url, monkeypatch, capsys):
 
 @pytest.fixture
 def csv(tmp_path):
-    rows = [f"2024-01-01 00:{m:02},10,12,9,11,1" for m in range(40)]
+    rows = [f"2024-01-01 00:{m:02},10,12,9,11,{1 + m % 7}" for m in range(40)]
     path = tmp_path / "bars.csv"
     path.write_text("\n".join([HEADER, *rows]) + "\n")
     return str(path)

@@ -195,7 +195,9 @@ def test_attributes_say_what_bars_they_are_and_do_not_stand_in_the_way_of_compar
     write(db, days("2024-01-01", 3), source="mock", synthetic=True)
     export_lake(db, root)
     for frame in (bars("btc/usd", "6h", db=db, lake=root), read_lake(root, "BTC_USD", "6h")):
-        assert frame.attrs | dict(as_of_ms=0) == dict(symbol="BTC-USD", interval="6h", synthetic=True, blocked=(), as_of_ms=0)
+        assert frame.attrs | dict(as_of_ms=0) == dict(
+            symbol="BTC-USD", interval="6h", synthetic=True, blocked=(), as_of_ms=0
+        )
         pd.testing.assert_frame_equal(frame, days("2024-01-01", 3)[OHLCV], check_freq=False)
         assert frame.equals(days("2024-01-01", 3)[OHLCV])
     frame.iloc[0, 0] = 5.0  # may be written to

@@ -443,3 +443,66 @@ def test_every_other_real_file_is_refused_as_what_it_is(shared_data):
                 )
                 seen += 1
     assert seen > 100
+
+
+COINM = {"id": 28457, "price": "9635.0", "qty": "1", "baseQty": "0.01037883", "time": MS, "isBuyerMaker": True}
+
+
+def test_sizes_of_coin_margined_trades_are_the_base_quantity_and_not_contracts(save):
+    assert read_trades(save([COINM])).frame["size"].tolist() == [0.01037883]
+
+
+def test_whole_sizes_are_said_to_perhaps_count_contracts(save):
+    note = "all sizes are whole: they may count contracts"
+    assert note in read_trades(save(UM_AGG + f"7,42000.5,3,1,2,{MS},true\n8,42001.0,12,3,3,{MS + 1},false\n")).notes
+    assert note not in read_trades(save(UM_AGG + AGG)).notes
+    assert note not in read_trades(save([COINM | {"baseQty": "2"}])).notes
+
+
+@pytest.mark.parametrize("name", ["BTCUSD_PERP-aggTrades-2024-01.csv", "ETHUSD_240329-aggTrades-2024-01.csv"])
+def test_trades_of_coin_margined_contracts_without_a_base_size_are_refused(save, name):
+    with pytest.raises(DataError, match="sizes count contracts"):
+        read_trades(save(UM_AGG + AGG, name))
+
+
+@pytest.mark.parametrize("instrument", ["BTC-USDT-SWAP", "BTC-USD-240329"])
+def test_trades_of_okx_derivatives_are_refused_as_their_sizes_are_contracts(save, instrument):
+    row = {"instId": instrument, "tradeId": "7", "px": "42000.5", "sz": "0.25", "side": "sell", "ts": str(MS)}
+    with pytest.raises(DataError, match=f"{instrument} is a derivative whose sizes count contracts"):
+        read_trades(save({"code": "0", "data": [row]}))
+
+
+def test_trades_of_coinbase_with_an_empty_bid_and_ask_are_trades(save):
+    iso = "2024-01-01T00:00:00.123Z"
+    row = {
+        "trade_id": "7",
+        "product_id": "BTC-USD",
+        "price": "42000.5",
+        "size": "0.25",
+        "time": iso,
+        "side": "BUY",
+        "bid": "",
+        "ask": "",
+    }
+    file = read_trades(save({"trades": [row]}))
+    assert rows(file) == TWO[:1] and file.symbol == "BTC-USD"
+
+
+def test_trades_and_quotes_of_polygon_are_read(save):
+    trade = {"conditions": [1], "exchange": 1, "id": "7", "participant_timestamp": NS, "price": 42000.5, "size": 0.25}
+    file = read_trades(save({"status": "OK", "results": [trade]}))
+    assert [r[:4] for r in rows(file)] == [TWO[0][:4]] and file.venue is None
+    quote = {"ask_price": 42001, "ask_size": 2, "bid_price": 42000, "bid_size": 1, "participant_timestamp": NS}
+    frame = read_quotes(save({"status": "OK", "results": [quote]})).frame
+    assert frame.index.asi8.tolist() == [NS] and frame.iloc[0][["bid", "ask"]].tolist() == [42000, 42001]
+
+
+def test_what_bitfinex_sold_is_below_zero(save):
+    file = read_trades(save([[8, MS + 1, 0.125, 42001.0], [7, MS, -0.25, 42000.5]]))
+    assert rows(file) == TWO and file.venue == "bitfinex"
+
+
+def test_days_and_times_of_bitmex_dumps_are_parted_by_a_d(save):
+    header = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
+    row = "2024-01-01D00:00:00.123000000,XBTUSD,Sell,10500,42000.5,PlusTick,7,1,0.25,10500.125"
+    assert rows(read_trades(save(f"{header}\n{row}\n"))) == TWO[:1]

@@ -263,13 +263,13 @@ def test_the_unfinished_bar_that_a_vendor_marks_is_left_out_with_a_note(write):
 # Evidence
 
 
-def test_orders_that_flat_bars_cannot_tell_apart_are_both_shown(refusal, write):
-    flat = json.dumps([[START // 1000 + 60 * k, 5, 5, 5, 5, 1] for k in range(9)])
-    said = refusal(flat)
+def test_orders_that_flat_bars_cannot_tell_apart_are_one_reading_where_all_rows_are_seen(refusal, write):
+    rows = [[START // 1000 + 60 * k, 5, 5, 5, 5, 1] for k in range(9)]
+    assert read_bars(write(json.dumps(rows)), format="coinbase-exchange").format == "coinbase-exchange json"
+    assert read_bars(write(json.dumps(rows))).frame.open.tolist() == [5] * 9
+    said = refusal(lines([[START // 1000 + 60 * k, 5, 5, 5, 5, 1] for k in range(60_000)]))
     assert "coinbase-exchange (time, low, high, open, close, volume)" in said
     assert "plain (time, open, high, low, close, volume)" in said
-    assert read_bars(write(flat), format="coinbase-exchange").format == "coinbase-exchange json"
-    assert read_bars(write(flat), format="plain").frame.open.tolist() == [5] * 9
 
 
 def test_an_order_that_no_vendor_writes_is_refused_with_what_speaks_against_each(refusal):
@@ -783,3 +783,188 @@ def test_damaged_vendor_files_are_read_or_refused_and_never_crash(tmp_path_facto
         assert "\n" not in str(e)
     else:
         assert len(bars) and np.isfinite(bars[OHLCV].to_numpy()).all()
+
+
+# ---- vendor_files tests
+def test_a_point_in_a_file_of_decimal_commas_is_no_decimal_point(refusal):
+    head, day = "Date;open;high;low;close;volume", "29.03.2025 12:00"
+    said = refusal(f"{head}\n{day};82.294;82.528;82.145;82.463;634,08\n")
+    assert "line 2, column 'open': '82.294' has a point, and other cells have a decimal comma" in said
+    assert "'1.234,5' has a point" in refusal(f"{head}\n{day};1.234,5;1.300,5;1.200,5;1.234,5;634,08\n")
+
+
+def test_points_in_the_dates_of_a_file_of_decimal_commas_are_no_numbers(write):
+    text = "Date;open;high;low;close;volume\n31.12.2023;82294,5;82528,5;82145,5;82463,5;634,08\n"
+    assert read_bars(write(text)).frame.open.tolist() == [82294.5]
+
+
+def test_a_point_that_comes_late_in_a_file_of_decimal_commas_is_refused_too(refusal):
+    row = "29.03.2025 12:00;82294,5;82528,5;82145,5;82463,5;634,08\n"
+    late = "Date;open;high;low;close;volume\n" + row * 150_000 + row.replace("82294,5", "82.294")
+    assert "line 150002, column 'open': '82.294' has a point" in refusal(late)
+
+
+def test_prices_that_could_all_be_thousands_are_refused_until_the_point_is_settled(write, refusal):
+    text = "Date;open;high;low;close;volume\n29.03.2025 12:00;82.294;82.528;82.145;82.463;634\n"
+    assert "'82.294' could be 82294 or 82.294 with a decimal point" in refusal(text)
+    assert read_bars(write(text), format="point").frame.open.iloc[0] == 82.294
+
+
+def test_tardis_bars_are_stamped_by_their_end_and_not_by_their_first_trade(write, refusal):
+    stamps = lambda ms: pd.Timestamp(ms, unit="ms", tz="UTC").isoformat()  # noqa: E731
+    header = "timestamp,openTimestamp,closeTimestamp,localTimestamp,open,high,low,close,volume"
+    rows = [
+        [stamps(t + 60_000), stamps(t + 700), stamps(t + 59_000), stamps(t + 60_090), *r[1:]]
+        for t, r in zip(MS, cells("t o h l c v"), strict=True)
+    ]
+    assert_bars(read_bars(write(lines(rows, header))).frame)
+    wrong = [[r[1], *r[1:]] for r in rows]
+    wrong[3][0] = stamps(MS[3] - 60_000)
+    assert "is no end of a bar that 'openTimestamp' lies in" in refusal(lines(wrong, header))
+
+
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_close_times_that_lack_the_last_second_or_microsecond_give_open_times_on_the_grid(write, unit):
+    assert_bars(read_bars(write(lines(cells("T o h l c v", unit), "close_time,open,high,low,close,volume"))).frame)
+
+
+def test_iso_close_times_that_end_at_59_seconds_give_open_times_on_the_grid(write):
+    rows = [[str(pd.Timestamp(r[0], unit="s")), *r[1:]] for r in cells("T o h l c v", "s")]
+    assert_bars(read_bars(write(lines(rows, "close_time,open,high,low,close,volume"))).frame)
+
+
+def test_okx_rows_that_are_not_confirmed_are_left_out(write):
+    rows = [[*r, 1] for r in cells("t o h l c v")]
+    rows[-1][-1] = 0
+    bars = read_bars(write(lines(rows, "open_time,open,high,low,close,vol,confirm")))
+    assert len(bars.frame) == len(BARS) - 1
+    assert "1 unfinished bar left out: column 'confirm' is 0" in bars.notes
+
+
+def test_volume_in_quote_currency_by_the_vendors_convention_is_said(write):
+    rows = [[*r, 5] for r in cells("t o h l c v")]
+    for name, vendor in {"marketCap": "CoinMarketCap", "Adj Close": "Yahoo"}.items():
+        bars = read_bars(write(lines(rows, f"timestamp,open,high,low,close,volume,{name}")))
+        assert any("quote currency by the convention of " + vendor in note for note in bars.notes)
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        [[]],
+        {"columns": ["a", "b"], "index": [1], "data": [[1, 2, 3]]},
+        {"columns": ["a"], "index": [1], "data": [1]},
+        {"columns": ["a", "b"], "data": [[1, 2, 3]]},
+        {"error": [], "result": {"XXBTZUSD": [[1, 1, 1, 1, 1, 1, 1, 1]], "last": "abc"}},
+        {"error": [], "result": {"XXBTZUSD": [["x", 1, 1, 1, 1, 1, 1, 1]], "last": 5}},
+        {"error": [], "result": {"XXBTZUSD": [None], "last": 5}},
+        {"ch": "market.btcusdt.kline.60min", "data": [[1]]},
+    ],
+)
+def test_json_that_begins_like_a_vendors_and_is_not_made_like_it_is_refused_with_a_sentence(refusal, doc):
+    assert refusal(json.dumps(doc))
+
+
+def test_what_pandas_writes_as_json_by_default_is_read(write):
+    frame = BARS[OHLCV]
+    stamps = frame.index.asi8
+    for orient in ("columns", "index"):
+        assert_bars(read_bars(write(frame.set_axis(stamps.astype(str)).to_json(orient=orient))).frame)
+        numbered = frame.assign(timestamp=stamps).reset_index(drop=True)
+        assert_bars(read_bars(write(numbered.to_json(orient=orient))).frame)
+    one = frame.assign(timestamp=stamps).reset_index(drop=True).head(1).to_json(orient="records", lines=True)
+    assert len(read_bars(write(one)).frame) == 1
+
+
+def test_rows_without_a_header_that_hardly_ever_move_are_told_by_those_that_do(write):
+    rows = [[START + i * 60_000, 10.0, 10.0, 10.0, 10.0, 1.0] for i in range(400)]
+    moving = [*rows[:-1], [rows[-1][0], 10.0, 12.0, 9.0, 11.0, 1.0]]
+    assert read_bars(write(lines(moving, ""))).frame.iloc[-1].tolist() == [10, 12, 9, 11, 1]
+    assert (read_bars(write(lines(rows, ""))).frame[OHLCV] == [10, 10, 10, 10, 1]).all().all()
+
+
+def test_mark_prices_of_binance_count_rows_without_a_volume(write):
+    rows = [[*r[:5], 0, r[5], 0, 60, 0, 0, 0] for r in cells("t o h l c T")]
+    assert (read_bars(write(lines(rows, ""))).frame.volume == 0).all()
+
+
+def test_futures_of_kucoin_are_read(write):
+    rows = [[*r[:5], round(r[5] * 1000), r[6]] for r in cells("t o h l c v q")]
+    bars = read_bars(write(json.dumps({"code": "200000", "data": rows})))
+    assert (bars.frame.close.to_numpy() == BARS.close).all() and any("contracts" in n for n in bars.notes)
+
+
+@pytest.mark.parametrize("names", ["Volume 1INCH,Volume USDT", "Volume USDT,Volume 1INCH"])
+def test_a_currency_that_begins_with_a_digit_names_a_volume(write, names):
+    rows = [
+        [r[0], "1INCH/USDT", *r[1:]]
+        for r in cells("t o h l c v q" if names.startswith("Volume 1") else "t o h l c q v")
+    ]
+    assert_bars(read_bars(write(lines(rows, f"unix,symbol,open,high,low,close,{names}"))).frame)
+
+
+def test_a_lone_volume_that_names_its_coin_is_the_volume(write, refusal):
+    rows = cells("t o h l c v")
+    assert_bars(read_bars(write(lines(rows, "timestamp,open,high,low,close,Volume (BTC)"))).frame)
+    assert "no column for volume" in refusal(lines(rows, "timestamp,open,high,low,close,Volume (USDT)"))
+
+
+def test_dates_of_cryptodatadownload_in_two_forms_do_not_hide_a_good_unix_column(write):
+    frame = walk(step_ms=3_600_000)
+    rows = cells("t o h l c v q", frame=frame)
+    dates = [f"{t:%Y-%m-%d %I-%p}" if i >= 20 else f"{t:%Y-%m-%d %H:%M:%S}" for i, t in enumerate(frame.index)]
+    text = lines(
+        [[r[0], d, "BTC/USDT", *r[1:]] for r, d in zip(rows, dates, strict=True)],
+        "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT",
+    )
+    bars = read_bars(write(text))
+    assert (bars.frame.index == frame.index).all()
+    assert "dates are written in several ways: the unix column gives the time" in bars.notes
+
+
+def test_a_column_of_days_beside_the_time_is_left_out(write):
+    rows = [["2024-01-01", *r] for r in cells("t o h l c v")]
+    bars = read_bars(write(lines(rows, "date,timestamp,open,high,low,close,volume")))
+    assert_bars(bars.frame)
+    assert "a column of days says the same as the time: left out" in bars.notes
+
+
+def test_date_and_time_of_metatrader_are_joined(write):
+    rows = [[f"{t:%Y.%m.%d}", f"{t:%H:%M:%S}", *r[1:]] for t, r in zip(BARS.index, cells("t o h l c v"), strict=True)]
+    assert_bars(read_bars(write(lines(rows, "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<VOL>", "\t"))).frame)
+    later = read_bars(write(lines(rows, "Date,Time,Open,High,Low,Close,Volume")), tz="Europe/Athens")
+    assert (later.frame.index == BARS.index - pd.Timedelta("2h")).all()
+
+
+def test_a_zip_of_months_of_which_one_has_a_header_is_read(write):
+    rows, stream = cells("t o h l c v T q n v q 0"), io.BytesIO()
+    header = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+    with zipfile.ZipFile(stream, "w") as z:
+        z.writestr("BTCUSDT-1m-2024-01.csv", lines(rows[:20], ""))
+        z.writestr("BTCUSDT-1m-2024-02.csv", lines(rows[20:], header))
+    assert_bars(read_bars(write(stream.getvalue())).frame)
+
+
+def test_the_three_header_lines_of_yfinance_are_read(write, refusal):
+    rows = [[f"{t:%Y-%m-%d %H:%M:%S}", *r[1:]] for t, r in zip(BARS.index, cells("t c h l o v"), strict=True)]
+    top = "Price,Close,High,Low,Open,Volume\nTicker," + ",".join(["BTC-USD"] * 5)
+    bars = read_bars(write(top + "\n" + lines(rows, "Date,,,,,")))
+    assert_bars(bars.frame)
+    assert bars.symbol == "BTC-USD"
+    assert "line 2 names several tickers" in refusal(
+        top.replace("BTC-USD", "ETH-USD", 1) + "\n" + lines(rows, "Date,,,,,")
+    )
+    assert "'null' is not" in refusal("Date,Open,High,Low,Close,Volume\n2024-01-01,null,null,null,null,null\n")
+
+
+def test_pivots_of_tradingview_do_not_hide_the_prices(write):
+    rows = [[*r, 1, 2, 3] for r in cells("t o h l c v", "s")]
+    assert_bars(read_bars(write(lines(rows, "time,open,high,low,close,Volume,O,H,L"))).frame)
+
+
+def test_funding_rates_of_freqtrade_as_arrays_are_told(refusal):
+    assert "funding rates" in refusal(json.dumps([[START + i * 28_800_000, 0.0001, 0, 0, 0, 0] for i in range(5)]))
+
+
+def test_quotes_of_lean_are_told_whatever_their_width(refusal):
+    assert "quotes" in refusal("1000,42000,1,42001,2\n2000,42000,1,42001,2\n", "20240101_quote.csv")

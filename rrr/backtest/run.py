@@ -138,9 +138,7 @@ class Backtest(Shown):
     def benchmark(self) -> "Backtest":
         "Buy and hold over the same bars at the same costs"
         names = dict(symbol=self.symbol, interval=self.interval, synthetic=self.synthetic)
-        return backtest(
-            "buy_and_hold", self.bars, costs=self.costs, capital=self.capital, accept_blocked=True, **names
-        )
+        return backtest("buy_and_hold", self.bars, costs=self.costs, capital=self.capital, accept_blocked=True, **names)
 
 # %% ../../nbs/60_backtest/02_run.ipynb #f0d5d8c7
 def _checked(bars: pd.DataFrame, interval: str) -> pd.DataFrame:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError, ParameterError
+from .containers import refuse_foreign
 from .orderbook import DepthSnapshot, DepthUpdate, follows, is_stale
 from .times import FIRST_S, LAST_S
 
@@ -44,7 +45,7 @@ def as_size(
     text: str | float,  # as the feed wrote it
 ) -> float:
     "Read a size; raise `ValueError` for what is not finite or below zero."
-    if not 0 <= (value := float(text)) < math.inf:
+    if text is None or not 0 <= (value := float(text)) < math.inf:
         raise ValueError(f"size {text!r} is not a finite number of zero or more")
     return value
 
@@ -53,7 +54,7 @@ def as_price(
     text: str | float,
 ) -> float:
     "Read a price; raise `ValueError` for what is not finite and above zero."
-    if not 0 < (value := float(text)) < math.inf:
+    if text is None or not 0 < (value := float(text)) < math.inf:
         raise ValueError(f"price {text!r} is not a finite number above zero")
     return value
 
@@ -180,7 +181,12 @@ def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with path.open("rb") as f:
-            packed = f.read(2) == b"\x1f\x8b"
+            head = f.read(1000)
+        packed = head.startswith(b"\x1f\x8b")
+        try:
+            refuse_foreign(head)
+        except DataError as e:
+            raise DataError(f"{path.name}: {e}") from None
         with gzip.open(path) if packed else path.open("rb") as f:
             for number, line in enumerate(f, start=1):  # noqa: B007
                 yield number, line

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from ..core.errors import DataError, ParameterError
+from ..core.market import OHLCV
 from .containers import Content, Watched, open_contents
 from .layout import forced_format
 from .reading import Reader, frames, make_reader, notes_of
@@ -41,7 +42,10 @@ def _in_order(readers: list[Reader]) -> list[Reader]:
     several = f"the ZIP holds {len(readers)} files ({names})"
     if len({re.sub(r"\d+", "#", r.content.name) for r in readers}) > 1:
         raise DataError(f"{several} that are not parts of one series by their names: give a ZIP of one.")
-    made = [(r.format, len(r.table.sample.names), r.table.header and r.table.sample.names) for r in readers]
+    ours = ("timestamp", *OHLCV)
+    made = [(r.format, len(r.table.sample.names), [r.layout.columns[n] for n in ours]) for r in readers]
+    if len({tuple(r.table.sample.names) for r in readers if r.table.header}) > 1:
+        made = [(r.format, r.table.sample.names) for r in readers]
     if odd := next((r for r, how in zip(readers, made, strict=True) if how != made[0]), None):
         raise DataError(
             f"{several} that are not made alike ({first.content.name} and {odd.content.name}): give a ZIP of one."

@@ -262,7 +262,7 @@ _ALWAYS = {"duplicate": "duplicates", "unsorted": "unsorted", "off_grid": "off g
 def _figures(q: Quality) -> dict[str, str]:
     "The figures of a quality for people."
     span = f"{format_time(q.first_ms)} to {format_time(q.last_ms)} UTC" if q.rows else "none"
-    known = {*_ALWAYS, *IMPOSSIBLE, "gap", "empty"}
+    known = {*_ALWAYS, *IMPOSSIBLE, "gap", "empty", "interval"}
     further = {f.code.replace("_", " "): f"{q.count(f.code):,}" for f in q.findings if f.code not in known}
     return {
         "rows": f"{q.rows:,}",

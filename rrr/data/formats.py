@@ -342,7 +342,7 @@ def csv_table(
         lines = ((line, text) for line, text in ahead(_line_blocks(content, opening)) if not text.isspace())
         return ahead(_pointed(_csv_block(line, text, opening, kinds, point), point) for line, text in lines)
 
-    facts = {"delimiter": opening.delimiter, "ticker": opening.ticker}
+    facts = {"delimiter": opening.delimiter, "ticker": opening.ticker, "whole": len(pieces) == 1 and some is text}
     facts |= {"family": "cryptodatadownload"} if opening.url else {}
     return Table("csv", opening.header, _pointed(sample, point), blocks, notes, facts)
 
@@ -351,7 +351,10 @@ def _pointed(block: RawTable, point: str) -> RawTable:
     "Text numbers with a decimal point."
     if point == ".":
         return block
-    numeric, pointed = r"^([+-]?\d*),(\d+)([eE][+-]?\d+)?$", r"^[+-]?\d*(\.\d+)+(,\d+)?([eE][+-]?\d+)?$"
+    numeric, pointed = (
+        r"^([+-]?\d*),(\d+)([eE][+-]?\d+)?$",
+        r"^[+-]?(\d*\.\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?$",
+    )
     for name, c in zip(block.names, block.columns, strict=True):
         if c is None or not pa.types.is_string(c.type):
             continue

@@ -78,7 +78,9 @@ class Spool:
         "Lay a block aside; raise `StoreError` where the disk has no room, `DataError` where the columns change."
         self._columns = self._columns or list(frame.columns)
         if more := [k for k in frame.columns if k not in self._columns]:
-            raise DataError(f"column {', '.join(more)} begins in the middle of the data: give it to all bars or to none.")
+            raise DataError(
+                f"column {', '.join(more)} begins in the middle of the data: give it to all bars or to none."
+            )
         frame = frame.reindex(columns=self._columns)
         batch = pa.RecordBatch.from_pandas(frame, preserve_index=True)
         try:
@@ -101,7 +103,9 @@ class Spool:
         try:
             self._writer.close()
         except OSError as e:
-            raise StoreError(f"no room to lay bars aside in {self._path.parent} ({e}): set TMPDIR to another disk.") from e
+            raise StoreError(
+                f"no room to lay bars aside in {self._path.parent} ({e}): set TMPDIR to another disk."
+            ) from e
         with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as file:
             order = range(file.num_record_batches)
             for k in reversed(order) if backwards else order:
@@ -202,7 +206,7 @@ def _whole(job: Job, quality: Quality, aside: Spool, backwards: bool) -> tuple[Q
     raise_if_blocked(whole, f"{job.symbol} {quality.interval} together with the stored bars", accept)
     return whole, before
 
-
+# %% ../../nbs/20_data/04_ingest.ipynb #f30e2b03
 async def _store(job: Job, quality: Quality, whole: Quality, stamp: dict, aside: Spool, backwards: bool) -> Written:
     "Put what was laid aside into the store, part by part."
     one = (job.symbol, quality.interval, job.source, job.synthetic, job.content)

@@ -7,9 +7,11 @@ __all__ = ['KINDS', 'FAMILIES', 'Forced', 'forced_format', 'read_table', 'layout
 
 # %% ../../nbs/20_data/01_layout.ipynb #4338a910
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core.errors import DataError, ParameterError, unknown
 from ..core.market import OHLCV, parse_time
@@ -17,9 +19,40 @@ from .columnar import arrow_table, parquet_table
 from .containers import Content
 from .formats import RawTable, Table, csv_table
 from .times import TimeForm, is_text, numbers_of, time_form
-from .vendors import Layout, named_layout, not_bars, plain_symbol
+from .vendors import Layout, bare, named_layout, not_bars, plain_symbol, refuse_funding
 from .vendors_arrays import ORDERS, find_order
 from .vendors_json import json_table
+
+# %% ../../nbs/20_data/01_layout.ipynb #45d11698
+_CLOCK = r"^\d{1,2}:\d\d(:\d\d(\.\d{1,3})?)?$"
+_DATE = r"^\d{1,4}[-/.]?\d\d?[-/.]?\d{2,4}$"
+
+
+def _shaped(column: pa.ChunkedArray, shape: str) -> bool:
+    "Whether all cells of a column are text of one shape."
+    return is_text(column.type) and pc.all(pc.match_substring_regex(column, shape)).as_py()
+
+
+def _clocked(table: Table) -> Table:
+    "Join a column of dates and a column of times of the day."
+    raw = table.sample
+    at = {bare(name): i for i, name in enumerate(raw.names)}
+    day, clock = at.get("date"), at.get("time")
+    if not table.header or day is None or clock is None:
+        return table
+    if not (_shaped(raw.columns[day], _DATE) and _shaped(raw.columns[clock], _CLOCK)):
+        return table
+
+    def joined(raw: RawTable) -> RawTable:
+        columns, names = list(raw.columns), list(raw.names)
+        columns[day] = pc.binary_join_element_wise(columns[day], columns[clock], " ")
+        columns[clock], names[clock] = None, ""
+        return RawTable(names, columns, raw.place)
+
+    def blocks(kinds: dict) -> Iterator[RawTable]:
+        return (joined(raw) for raw in table.blocks(kinds | {day: None, clock: None}))
+
+    return replace(table, sample=joined(raw), blocks=blocks)
 
 # %% ../../nbs/20_data/01_layout.ipynb #4beb2476
 KINDS = ("csv", "json", "parquet", "arrow")
@@ -36,6 +69,7 @@ class Forced:
     kind: str | None = None
     family: str | None = None
     order: str | None = None  # "dmy" or "mdy"
+    point: bool = False  # whether points in numbers are decimal points
 
 
 def forced_format(
@@ -44,10 +78,10 @@ def forced_format(
     "Read the words of a forced format; raise `ParameterError` for an unknown one."
     words = re.sub(r"(\.gz|\.zip)+$", "", format or "").lower().split()
     for word in words:
-        if word not in (*KINDS, *FAMILIES, "dmy", "mdy"):
-            raise ParameterError(unknown("format", word, [*KINDS, *FAMILIES, "dmy", "mdy"]))
+        if word not in (known := [*KINDS, *FAMILIES, "dmy", "mdy", "point"]):
+            raise ParameterError(unknown("format", word, known))
     pick = lambda known: next((word for word in words if word in known), None)  # noqa: E731
-    return Forced(pick(KINDS), pick(FAMILIES), pick(("dmy", "mdy")))
+    return Forced(pick(KINDS), pick(FAMILIES), pick(("dmy", "mdy")), "point" in words)
 
 
 def read_table(
@@ -71,7 +105,7 @@ def read_table(
         raise DataError("the content is neither Parquet nor CSV text nor JSON nor Arrow.")
     if forced.kind not in (None, kind):
         raise DataError(f"the content is {kind}, not {forced.kind} as the format asked for says.")
-    return read(content)
+    return _clocked(read(content))
 
 # %% ../../nbs/20_data/01_layout.ipynb #3d24d6d3
 _LEAN = re.compile(r"(?:^|[_/])(\d{8})(?=[_.])")
@@ -82,13 +116,15 @@ def _lean(table: Table, content: Content, forced: Forced) -> tuple[Layout, int] 
     raw, width = table.sample, len(table.sample.columns)
     try:
         first = float(numbers_of(raw.columns[0])[0])
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         return None
-    if not (0 <= first < 86_400_000) or first != round(first) or (width not in (6, 11) and forced.family != "lean"):
+    if not (0 <= first < 86_400_000) or first != round(first):
         return None
     name = content.name if _LEAN.search(content.name) else content.watched.path.name
-    if width == 11 or "_quote" in name:
+    if width == 11 or "_quote" in f"{name} {content.watched.path.name}".lower():
         raise not_bars("quotes", "bars of bid and ask, as Lean writes them")
+    if width != 6 and forced.family != "lean":
+        return None
     days = set(_LEAN.findall(name))
     try:
         [day] = days
@@ -113,7 +149,9 @@ def _lean(table: Table, content: Content, forced: Forced) -> tuple[Layout, int] 
 def _array_layout(table: Table, form: TimeForm, forced: Forced) -> Layout:
     "The layout of a file without names, found by the evidence in its rows."
     raw, family = table.sample, forced.family or table.facts.get("family") or None
-    order, rows = find_order(raw, form.unit, family)
+    if len(raw.columns) == 6:  # freqtrade: time, rate, and zeros
+        refuse_funding(raw, Layout(columns={name: (i,) for i, name in enumerate(OHLCV, 1)}))
+    order, rows = find_order(raw, form.unit, family, table.facts.get("whole", True))
     ours = (
         "open",
         "high",
@@ -152,6 +190,20 @@ def _is_epoch(column: pa.ChunkedArray) -> bool:
         return False
     return True
 
+# %% ../../nbs/20_data/01_layout.ipynb #a9e9ee5f
+_THOUSANDS = r"^[1-9]\d{0,2}(\.\d{3})+$"
+
+
+def _refuse_thousands(raw: RawTable, layout: Layout) -> None:
+    "Refuse prices that could be thousands, as 82.294 is in Germany."
+    columns = [(i, raw.columns[i]) for name in OHLCV[:4] for i in layout.columns[name]]
+    if all(is_text(c.type) and pc.all(pc.match_substring_regex(c, _THOUSANDS)).as_py() for _, c in columns):
+        i, column = columns[0]
+        text = column[0].as_py()
+        both = f"could be {text.replace('.', '')} or {text} with a decimal point"
+        settle = "write numbers without thousands, or give format='point' where points are decimal points"
+        raise DataError(f"{raw.place(0)}, column {raw.names[i]!r}: {text!r} {both}: {settle}.")
+
 # %% ../../nbs/20_data/01_layout.ipynb #d6e79648
 def layout_of(
     table: Table,
@@ -172,11 +224,15 @@ def layout_of(
         layout.notes.append(f"the vendor names it {ticker}")
     layout.interval = layout.interval or table.facts.get("interval")
     try:
-        forms = forms or {i: time_form(raw, i, forced.order) for i in layout.columns["timestamp"]}
+        closes = layout.by_close
+        forms = forms or {i: time_form(raw, i, forced.order, floor=closes) for i in layout.columns["timestamp"]}
     except DataError as e:
         if len(columns := layout.columns["timestamp"]) == 1:
             raise
         both = " and ".join(repr(raw.names[i]) for i in columns)
         raise DataError(f"columns {both} could be the same thing, but {e} Keep one of them.") from None
-    forms |= {i: time_form(raw, i, forced.order, floor=True) for i in layout.columns.get("close_time", ())}
+    others = (i for name in ("close_time", "first_trade") for i in layout.columns.get(name, ()))
+    forms |= {i: time_form(raw, i, forced.order, floor=True) for i in others}
+    if table.facts.get("delimiter") == ";" and not forced.point:
+        _refuse_thousands(raw, layout)
     return layout, forms

@@ -11,28 +11,36 @@ import numpy as np
 from .findings import BLOCK, WARN, Finding, counted, finding, place
 from .grid import PLACES
 from rrr.data.prints import (
+    ALONE,
     BAD_PRINT,
     CHUNK,
     DECIMAL,
+    LARGELY,
     LONGEST,
+    MIXED,
     PENDING,
     PRINTS,
     REUSED,
+    SAME_PRICES,
     SIDE,
-    STALE_PRICES,
-    STALE_SAME,
+    STALE_LEAST,
+    STATE,
+    SURELY,
     SWAPPED,
+    TOTAL,
     UNIT,
     end_stale,
     first_scale,
+    judge_single,
     scan_prices,
     scan_stale,
     scan_volume,
     stale_limit,
+    window_kind,
 )
 
 # %% ../../nbs/20_data/02_outliers.ipynb #eeb912cf
-LEAST_BARS = 20  # fewer do not tell what is usual
+LEAST_BARS = 20  # fewer do not tell what is usual: of them powers of ten alone are told, as a warning
 STALE_SHARE = 0.2  # of all bars: a feed that stood still for longer than that is no series
 
 
@@ -47,14 +55,15 @@ class Outliers:
         self.step, self.rows = step, 0
         self.waiting: tuple[np.ndarray, ...] = ()  # ms, open, high, low, close, row; the first `self.done` are judged
         self.done = 0
-        self.state, self.counts = np.zeros(5), np.zeros(7, np.int64)
+        self.state, self.counts = np.zeros(STATE), np.zeros(TOTAL + 1, np.int64)
         self.events, self.sizes = np.zeros((keep, 3), np.int64), np.zeros((keep, 2))
         ring = 2 * SIDE + 1
         rings = np.zeros(ring), np.zeros(ring), np.zeros(ring)
-        self.volume = np.zeros(CHUNK + 2), *rings, np.zeros((ring + 1, 2), np.int64), np.zeros(4, np.int64)
+        self.volume = np.zeros(CHUNK + 5), *rings, np.zeros((ring + 1, 2), np.int64), np.zeros(7, np.int64)
         self.volume_found, self.volume_sizes = np.zeros((keep, 3), np.int64), np.zeros(keep)
-        self.last, self.runs = np.full(5, np.nan), np.zeros((2, 4), np.int64)
-        self.hist, self.stale = np.zeros((2, LONGEST + 1, 2), np.int64), np.zeros((2, keep, 3), np.int64)
+        kinds = len(STALE_LEAST)
+        self.last, self.runs = np.full(5, np.nan), np.zeros((kinds, 4), np.int64)
+        self.hist, self.stale = np.zeros((kinds, LONGEST + 1, 2), np.int64), np.zeros((kinds, keep, 3), np.int64)
 
     def feed(
         self,
@@ -85,18 +94,34 @@ class Outliers:
         "Judge what is still waiting; nothing may be fed afterwards."
         if self.waiting:
             self._judge(len(self.waiting[0]))
-            self._exchanged()
-        for kind in range(2):
+            _end_window(self)
+        for kind in range(len(STALE_LEAST)):
             end_stale(self.runs, self.hist, self.stale, kind)
+        chunk, fill = self.volume[0], self.volume[5]
+        chunk[: fill[0]].sort()
+        judge_single(chunk, int(fill[0]), fill, self.volume_found, self.volume_sizes)
         if self.rows < LEAST_BARS:
-            self.counts[:] = 0
+            _keep_tens(self)
 
-    def _exchanged(self) -> None:
-        "Judge the last bars, fewer than 64, for open and close exchanged."
-        _, _, opened, closed, bars = self.state
-        if bars >= LEAST_BARS and opened > 3 * closed and (n := self.counts[6]) < len(self.events):
-            self.events[n] = self.waiting[5][-int(bars)], self.waiting[0][-int(bars)], SWAPPED
-            self.counts[[SWAPPED, 6]] += int(bars), 1
+# %% ../../nbs/20_data/02_outliers.ipynb #8a14ab4a
+def _keep_tens(x) -> None:
+    "Forget all events but powers of ten."
+    n = min(x.counts[TOTAL], len(x.events))
+    tens = np.flatnonzero(np.isin(x.events[:n, 2], (DECIMAL, UNIT)))
+    x.events[: len(tens)], x.sizes[: len(tens)] = x.events[tens], x.sizes[tens]
+    kept = x.counts[[DECIMAL, UNIT]]
+    x.counts[:] = 0
+    x.counts[[DECIMAL, UNIT, TOTAL]] = *kept, len(tens)
+
+
+def _end_window(x) -> None:
+    "Judge what the last bars, fewer than 64, show together."
+    bars, n = int(x.state[4]), x.counts[TOTAL]
+    kind = window_kind(x.state) if bars >= LEAST_BARS else -1
+    if kind >= 0 and n < len(x.events):
+        x.events[n] = x.waiting[5][-bars], x.waiting[0][-bars], kind
+        x.sizes[n, 0] = x.state[8]
+        x.counts[[kind, TOTAL]] += bars, 1
 
 # %% ../../nbs/20_data/02_outliers.ipynb #56a625ef
 def _times(size: float) -> str:
@@ -113,13 +138,15 @@ def _said(kind: int, size: float, pause: float) -> str:
         return f"{_times(size)} the bars beside it"
     if kind == REUSED:
         return f"{_times(size)} the close before, after {pause / 86_400_000:.3g} days without bars"
+    if kind == MIXED:
+        return f"to and fro by {100 * np.expm1(size):.3g} %"
     return "" if kind == SWAPPED else f"{_times(size)} the close before"
 
 
 def print_findings(x: Outliers) -> list[Finding]:
     "Bad prints, jumps, changed units and reused symbols."
     out = []
-    told = x.events[: min(x.counts[6], len(x.events))]
+    told = x.events[: min(x.counts[TOTAL], len(x.events))]
     for code in dict.fromkeys(PRINTS):
         kinds = [k for k, name in enumerate(PRINTS) if name == code]
         if rows := int(x.counts[kinds].sum()):
@@ -128,46 +155,57 @@ def print_findings(x: Outliers) -> list[Finding]:
             places = tuple(place(*told[i, :2].tolist(), _said(told[i, 2], *x.sizes[i].tolist())) for i in at)
             tens = int(x.counts[DECIMAL]) if code == "bad_print" else 0
             detail = f"{tens:,} of them by a factor of ten: a slipped decimal point" if tens else ""
+            if code == "jump" and x.counts[MIXED]:
+                detail = f"{x.counts[MIXED]:,} of them in bars that go to and fro: two feeds or two units are mixed"
             row, ms = told[at[0], :2].tolist()
-            out.append(finding(code, rows, row, ms, places, detail, severity=BLOCK if tens else None))
+            severity = BLOCK if tens or (code == "jump" and x.counts[MIXED]) else None
+            severity = WARN if x.rows < LEAST_BARS else severity
+            out.append(finding(code, rows, row, ms, places, detail, severity=severity))
     return out
 
 # %% ../../nbs/20_data/02_outliers.ipynb #f7874785
+_OF_PRICE = "before, as if times or over the price"
+
+
 def volume_findings(x: Outliers) -> list[Finding]:
     "Changes of the unit of volume."
-    perhaps, sure = x.volume[5][2:].tolist()
-    if not perhaps + sure:
+    counts = x.volume[5]
+    if not (total := int(counts[-1])):
         return []
-    told = range(min(perhaps + sure, len(x.volume_found)))
-    best = [i for i in told if x.volume_found[i, 2] == 2 or not sure][:PLACES]
+    sure = int(counts[1 + SURELY])
+    told = range(min(total, len(x.volume_found)))
+    best = [i for i in told if x.volume_found[i, 2] == SURELY or not sure][:PLACES]
     places = []
     for i in best or [0]:
-        row, ms, _ = x.volume_found[i].tolist()
-        places.append((row, ms, f"volume {_times(x.volume_sizes[i])} before, as if times or over the price"))
+        row, ms, kind = x.volume_found[i].tolist()
+        as_if = {LARGELY: "before", ALONE: "any bar beside it, in this bar alone"}
+        places.append((row, ms, f"volume {_times(x.volume_sizes[i])} {as_if.get(kind, _OF_PRICE)}"))
     said = tuple(place(*p) for p in places)
-    text = f"volume changes its unit {counted(sure or perhaps, 'time')}, about {said[0]}, but volume must be in base units throughout"
+    text = f"volume changes its unit {counted(sure or total, 'time')}, about {said[0]}, but volume must be in base units throughout"
     if not sure:
-        text = f"volume may change its unit {counted(perhaps, 'time')}, about {said[0]}"
-    return [finding("volume_unit", sure or perhaps, *places[0][:2], said, text=text, severity=BLOCK if sure else WARN)]
+        text = f"volume may change its unit {counted(total, 'time')}, about {said[0]}"
+    return [finding("volume_unit", sure or total, *places[0][:2], said, text=text, severity=BLOCK if sure else WARN)]
 
 
 def stale_findings(x: Outliers) -> list[Finding]:
     "Runs of equal bars that are longer than chance makes them."
-    runs = {}
-    rows = 0
-    for kind, least in ((0, STALE_SAME), (1, STALE_PRICES)):
-        limit = stale_limit(x.hist[kind], x.rows, least)
-        rows = max(rows, int(x.hist[kind, min(limit, LONGEST) :, 1].sum()))
+    runs, rows = {}, [0] * len(STALE_LEAST)
+    for kind in range(len(STALE_LEAST)):
+        limit = stale_limit(x.hist[kind], x.rows, kind)
+        rows[kind] = int(x.hist[kind, min(limit, LONGEST) :, 1].sum())
         for row, ms, length in x.stale[kind, : min(x.runs[kind, 3], x.stale.shape[1])].tolist():
             if length >= limit:
-                runs[row] = (ms, length)
+                runs[row] = max(runs.get(row, (0, 0)), (ms, length))
     if not runs:
         return []
     row, (ms, length) = min(runs.items())
     longest = sorted(runs.items(), key=lambda r: -r[1][1])[:PLACES]
     places = tuple(place(row, ms, f"{counted(length, 'bar')} equal to the one before") for row, (ms, length) in longest)
-    text = f"the same bar again and again in {counted(rows)}, {counted(len(runs), 'run')}, the longest from {places[0]}"
-    much = rows > STALE_SHARE * x.rows
+    whole = max(n for kind, n in enumerate(rows) if kind != SAME_PRICES)
+    what = "the same bar" if whole else "the same prices"
+    text = f"{what} again and again in {counted(max(rows))}, {counted(len(runs), 'run')}, the longest from {places[0]}"
+    text += "" if whole else ", with volumes that differ"
+    much, rows = whole > STALE_SHARE * x.rows, max(rows)
     return [finding("stale", rows, row, ms, places, text=text, severity=BLOCK if much else None)]
 
 # %% ../../nbs/20_data/02_outliers.ipynb #d9cd3b22
@@ -181,4 +219,4 @@ def outlying_rows(
     x = Outliers(step, keep=len(ms) + 1)
     x.feed(ms, values, rows)
     x.end()
-    return [(int(r), int(k), bool(k == DECIMAL)) for r, _, k in x.events[: x.counts[6]]]
+    return [(int(r), int(k), bool(k == DECIMAL and x.rows >= LEAST_BARS)) for r, _, k in x.events[: x.counts[TOTAL]]]

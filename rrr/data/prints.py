@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['LEAD', 'BACK', 'PENDING', 'MEMORY', 'CLIP', 'WICK', 'WICK_LEAST', 'SHARP', 'SHARP_LEAST', 'JUMP', 'JUMP_LEAST',
-           'MOVE', 'PAUSE_MS', 'PAUSE_BARS', 'REUSE', 'REUSE_SCALES', 'REUSE_ANY', 'BAD_PRINT', 'DECIMAL', 'JUMPED',
-           'UNIT', 'REUSED', 'SWAPPED', 'PRINTS', 'LN10', 'CHUNK', 'SIDE', 'LEAST_PRICE', 'SURE_PRICE', 'NEAR', 'SURE',
-           'MOVED', 'APART', 'SURE_APART', 'LONGEST', 'STALE_SAME', 'STALE_PRICES', 'impossible_kind', 'true_range',
-           'first_scale', 'scan_prices', 'scan_volume', 'scan_stale', 'end_stale', 'stale_limit']
+           'MOVE', 'PAUSE_MS', 'PAUSE_BARS', 'REUSE', 'REUSE_SCALES', 'REUSE_ANY', 'FRO_LEAST', 'FRO_BACK', 'FRO_SHARE',
+           'FRO_BARS', 'FIRST', 'BAD_PRINT', 'DECIMAL', 'JUMPED', 'UNIT', 'REUSED', 'SWAPPED', 'MIXED', 'TOTAL',
+           'PRINTS', 'LN10', 'STATE', 'CHUNK', 'SIDE', 'LEAST_PRICE', 'SURE_PRICE', 'NEAR', 'SURE', 'MOVED', 'APART',
+           'SURE_APART', 'LARGE', 'SINGLE', 'PERHAPS', 'SURELY', 'LARGELY', 'ALONE', 'LONGEST', 'SAME_BAR',
+           'SAME_PRICES', 'SAME_RANGE', 'STALE_LEAST', 'STALE_TIMES', 'impossible_kind', 'true_range', 'first_scale',
+           'window_kind', 'scan_prices', 'judge_single', 'scan_volume', 'scan_stale', 'end_stale', 'stale_limit']
 
 # %% ../../nbs/20_data/02_prints.ipynb #6b39862b
 import numpy as np
@@ -42,8 +44,10 @@ MEMORY, CLIP = 32, 4.0
 WICK, WICK_LEAST, SHARP, SHARP_LEAST = 2.5, 0.03, 25.0, 0.01
 JUMP, JUMP_LEAST, MOVE = 2.5, 0.03, 15.0
 PAUSE_MS, PAUSE_BARS, REUSE, REUSE_SCALES, REUSE_ANY = 2 * 86_400_000, 4, 3.0, 3.0, 8.0
-BAD_PRINT, DECIMAL, JUMPED, UNIT, REUSED, SWAPPED = range(6)
-PRINTS = ("bad_print", "bad_print", "jump", "price_unit", "symbol_reuse", "swapped")  # codes of the kinds
+FRO_LEAST, FRO_BACK, FRO_SHARE, FRO_BARS = 0.015, 0.3, 0.2, 8
+FIRST = 5.0  # times the next bar
+BAD_PRINT, DECIMAL, JUMPED, UNIT, REUSED, SWAPPED, MIXED, TOTAL = range(8)
+PRINTS = ("bad_print", "bad_print", "jump", "price_unit", "symbol_reuse", "swapped", "jump")  # codes of the kinds
 LN10 = float(np.log(10.0))
 
 
@@ -69,7 +73,7 @@ def _far(ms, i, step):
 def _power_of_ten(away, tolerance):
     "Whether a log ratio is that of 10, 100, ..."
     k = np.rint(abs(away) / LN10)
-    return 1 <= k <= 6 and abs(abs(away) - k * LN10) < tolerance
+    return 1 <= k <= 8 and abs(abs(away) - k * LN10) < tolerance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -103,10 +107,40 @@ def _judge_open(ms, o, h, low, c, i, step, trailing):
     if abs(away) < np.log1p(max(JUMP * scale * far, JUMP_LEAST)):
         return -1, 0
     ten = _power_of_ten(away, max(0.05, min(3 * scale, 0.3)))
+    if abs(np.log(c[i] / c[i - 1])) < 0.5 * abs(away):
+        return (DECIMAL if ten else BAD_PRINT), 0
     for j in range(1, min(BACK + 1, len(c) - i)):
         if abs(np.log(o[i + j] / c[i + j - 1]) + away) < 0.5 * abs(away):
             return (DECIMAL if ten else BAD_PRINT), j
     return (UNIT if ten else JUMPED), 0
+
+# %% ../../nbs/20_data/02_prints.ipynb #e14e040f
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge_close(ms, o, h, low, c, i, step, trailing):
+    "Kind of a bar that closes far from the close before (-1 if none), and whether the next opens back there."
+    away, scale, far = abs(np.log(c[i] / c[i - 1])), _scale(ms, h, low, c, i, step, trailing), _far(ms, i, step)
+    ten = _power_of_ten(away, max(0.05, min(3 * scale, 0.3)))
+    last = i + 1 >= len(c)
+    if not last and away > np.log1p(max(JUMP * scale * far, JUMP_LEAST)) and ms[i + 1] - ms[i] <= 1.5 * step:
+        if abs(np.log(o[i + 1] / c[i - 1])) < 0.5 * away:
+            return (DECIMAL if ten else BAD_PRINT), True
+    if _ratio(c[i], c[i - 1]) > max(MOVE * scale * far, JUMP_LEAST):
+        return (DECIMAL if ten and last else JUMPED), False
+    return -1, False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge_first(ms, o, h, low, c, step, trailing):
+    "Kind of the first bar, by the next one (-1 if none), by how much, and whether its close is away too."
+    if len(c) < 2 or ms[1] - ms[0] > 1.5 * step:
+        return -1, 0.0, False
+    tolerance = max(0.05, min(3 * _scale(ms, h, low, c, 0, step, trailing), 0.3))
+    up, down = h[0] / max(o[0], c[0], h[1]), min(o[0], c[0], low[1]) / low[0]
+    if _power_of_ten(np.log(c[0] / o[1]), tolerance):
+        return DECIMAL, np.log(c[0] / o[1]), True
+    if max(up, down) > FIRST:
+        return BAD_PRINT, np.log(up) if up > down else -np.log(down), False
+    return -1, 0.0, False
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -121,28 +155,52 @@ def _wick(o, h, low, c, i):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _put(events, sizes, counts, kind, row, ms, away, pause):
     "Count an event, and keep its place while there is room."
-    total = counts[6]
+    total = counts[TOTAL]
     if total < len(events):
         events[total, 0], events[total, 1], events[total, 2] = row, ms, kind
         sizes[total, 0], sizes[total, 1] = away, pause
     counts[kind] += 1
-    counts[6] += 1
+    counts[TOTAL] += 1
 
 # %% ../../nbs/20_data/02_prints.ipynb #07cceaad
+STATE = 9
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _exchanged(ms, o, c, rows, i, step, state, events, sizes, counts):
+def window_kind(state):
+    "What a window of bars shows: MIXED, SWAPPED, or nothing (-1)."
+    if state[7] >= max(FRO_SHARE * state[4], FRO_BARS):
+        return MIXED
+    return SWAPPED if state[2] > 3 * state[3] and state[2] > 0 and state[5] > 0 else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_window(ms, o, h, low, c, rows, i, step, s, state, events, sizes, counts):
     "Sum up where bars open; judge after 64."
-    if i and ms[i] - ms[i - 1] <= 1.5 * step:
-        state[2] += abs(o[i] / c[i - 1] - 1)
-        state[3] += abs(c[i] / o[i - 1] - 1)
-        state[4] += 1
-        if state[4] == 64:
-            if state[2] > 3 * state[3] and state[2] > 0:
-                _put(events, sizes, counts, SWAPPED, rows[i] - 63, ms[i] - 63 * step, 0.0, 0.0)
-                counts[SWAPPED] += 63
-            state[2] = state[3] = state[4] = 0
+    if not i or ms[i] - ms[i - 1] > 1.5 * step:
+        state[6] = 1.0
+        return
+    ratio = o[i] / c[i - 1]
+    opened, closed = abs(ratio - 1), abs(c[i] / o[i - 1] - 1)
+    if opened > FRO_LEAST and opened > h[i] / low[i] - 1:
+        if abs(ratio * state[6] - 1) < FRO_BACK * opened:
+            state[7] += 1
+            state[8] = abs(np.log(ratio))
+        state[6] = ratio
+    else:
+        state[6] = 1.0
+    state[2] += min(opened, CLIP * s)
+    state[3] += min(closed, CLIP * s)
+    state[4] += 1
+    state[5] += np.sign(opened - closed)
+    if state[4] == 64:
+        kind = window_kind(state)
+        if kind >= 0:
+            _put(events, sizes, counts, kind, rows[i] - 63, ms[i] - 63 * step, state[8], 0.0)
+            counts[kind] += 63
+        state[2] = state[3] = state[4] = state[5] = state[7] = state[8] = 0
 
-
+# %% ../../nbs/20_data/02_prints.ipynb #54c265e3
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_prices(ms, o, h, low, c, rows, start, stop, step, state, events, sizes, counts):
     "Judge bars start..stop-1; the bar before and those after, as far as there are, are at hand."
@@ -150,14 +208,17 @@ def scan_prices(ms, o, h, low, c, rows, start, stop, step, state, events, sizes,
     for i in range(start, stop):
         known, kind, stays, away, pause = rows[i] < until, -1, 0, 0.0, 0.0
         far = _far(ms, i, step)
-        if i and not known:
-            opened, closed = _ratio(o[i], c[i - 1]), _ratio(c[i], c[i - 1])
-            if opened > max(JUMP * s * min(far, 3.0), JUMP_LEAST):
+        if not i:
+            kind, away, closed = _judge_first(ms, o, h, low, c, step, s)
+            until = rows[1] + 1 if closed else until
+        elif not known:
+            usual = max(JUMP * s * min(far, 3.0), JUMP_LEAST)
+            if _ratio(o[i], c[i - 1]) > usual:
                 kind, stays = _judge_open(ms, o, h, low, c, i, step, s)
                 away, pause = np.log(o[i] / c[i - 1]), ms[i] - ms[i - 1]
-            if kind < 0 and closed > max(MOVE * s * far, JUMP_LEAST):
-                if closed > MOVE * _scale(ms, h, low, c, i, step, s) * far:
-                    kind, away = JUMPED, np.log(c[i] / c[i - 1])
+            if kind < 0 and _ratio(c[i], c[i - 1]) > usual:
+                kind, back = _judge_close(ms, o, h, low, c, i, step, s)
+                away, until = np.log(c[i] / c[i - 1]), rows[i + 1] + 1 if back else until
         if stays and i + stays < len(c):
             until = rows[i + stays] + 1
             for j in range(stays):
@@ -174,7 +235,7 @@ def scan_prices(ms, o, h, low, c, rows, start, stop, step, state, events, sizes,
                     kind = DECIMAL if _power_of_ten(away, max(0.02, min(3 * scale, 0.3))) else BAD_PRINT
         if kind >= 0 and not stays:
             _put(events, sizes, counts, kind, rows[i], ms[i], away, pause)
-        _exchanged(ms, o, c, rows, i, step, state, events, sizes, counts)
+        _sum_window(ms, o, h, low, c, rows, i, step, s, state, events, sizes, counts)
         x = true_range(h, low, c, i) / far
         s = max(s + (min(x, CLIP * s) - s) * (1 / MEMORY), 1e-6)
     state[0], state[1] = s, until
@@ -184,6 +245,8 @@ CHUNK, SIDE = 8, 4
 LEAST_PRICE, SURE_PRICE = 2.2, 3.9  # logs: 9 and 50
 NEAR, SURE, MOVED = 0.4, 0.25, 0.6  # of the log price
 APART, SURE_APART = 0.1, 0.2
+LARGE, SINGLE = 6.9, 1e4  # log of a shift, and a ratio, that are told whatever the price
+PERHAPS, SURELY, LARGELY, ALONE = 1, 2, 3, 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -200,7 +263,7 @@ def _middle(values, n):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shift(ring, volumes, prices):
-    "How the four chunks after the middle one differ from the four before: 0 as before, 1 perhaps, 2 surely."
+    "How the four chunks after the middle one differ from the four before: 0 as before, or PERHAPS, SURELY, LARGELY."
     before, after = ring[:SIDE].copy(), ring[SIDE + 1 :].copy()
     away = _middle(after, SIDE) - _middle(before, SIDE)
     price = abs(_middle(prices.copy(), len(prices)))
@@ -210,8 +273,9 @@ def _shift(ring, volumes, prices):
     if not (
         price > LEAST_PRICE and off < NEAR * price and apart > APART * price and moved * np.sign(away) > MOVED * price
     ):
-        return 0, away
-    return (2 if price > SURE_PRICE and off < SURE * price and apart > SURE_APART * price else 1), away
+        large = abs(away) > LARGE and apart > 1 and moved * np.sign(away) > LARGE
+        return (LARGELY if large else 0), away
+    return (SURELY if price > SURE_PRICE and off < SURE * price and apart > SURE_APART * price else PERHAPS), away
 
 # %% ../../nbs/20_data/02_prints.ipynb #2bc99f48
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -227,36 +291,57 @@ def _close_chunk(chunk, ring, volumes, prices, marks):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _put_volume(fill, found, sizes, kind, row, ms, away):
+    "Count a finding, and keep its place while there is room."
+    n = fill[-1]
+    if n < len(found):
+        found[n, 0], found[n, 1], found[n, 2] = row, ms, kind
+        sizes[n] = away
+    fill[1 + kind] += 1
+    fill[-1] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_single(chunk, n, fill, found, sizes):
+    "Tell a volume far above the others of a chunk of n bars, which are sorted."
+    if n > 2 and chunk[n - 1] > SINGLE * chunk[n - 2]:
+        _put_volume(
+            fill, found, sizes, ALONE, int(chunk[CHUNK + 3]), int(chunk[CHUNK + 4]), np.log(chunk[n - 1] / chunk[n - 2])
+        )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def scan_volume(ms, h, low, c, v, rows, chunk, ring, volumes, prices, marks, fill, found, sizes):
-    """Go over volumes. `chunk` holds the volumes of a chunk, the sum of its ranges and its last close; `fill` its bars,
-    the chunks in the ring, and the findings so far, perhaps and sure; `marks` where chunks begin, last the open one."""
+    """Go over volumes. `fill` holds the bars of the open chunk, the chunks in the ring, and the findings so far by kind,
+    all of them last; `marks` where chunks begin, last the open one."""
     for i in range(len(v)):
         if v[i] <= 0:
             continue
         if fill[0] == 0:
-            chunk[CHUNK] = 0.0
+            chunk[CHUNK] = chunk[CHUNK + 2] = 0.0
             marks[-1, 0], marks[-1, 1] = rows[i], ms[i]
         chunk[fill[0]] = v[i]
         chunk[CHUNK] += h[i] / low[i] - 1
         chunk[CHUNK + 1] = c[i]
+        if v[i] > chunk[CHUNK + 2]:
+            chunk[CHUNK + 2], chunk[CHUNK + 3], chunk[CHUNK + 4] = v[i], rows[i], ms[i]
         fill[0] += 1
         if fill[0] < CHUNK:
             continue
         _close_chunk(chunk, ring, volumes, prices, marks)
         fill[0], fill[1] = 0, min(fill[1] + 1, len(ring))
+        judge_single(chunk, CHUNK, fill, found, sizes)
         if fill[1] == len(ring):
-            sure, away = _shift(ring, volumes, prices)
-            if sure:
-                n = fill[2] + fill[3]
-                if n < len(found):
-                    found[n, 0], found[n, 1], found[n, 2] = marks[SIDE, 0], marks[SIDE, 1], sure
-                    sizes[n] = away
-                fill[1 + sure] += 1
+            kind, away = _shift(ring, volumes, prices)
+            if kind:
+                _put_volume(fill, found, sizes, kind, marks[SIDE, 0], marks[SIDE, 1], away)
                 fill[1] = 0
 
 # %% ../../nbs/20_data/02_prints.ipynb #c536db5b
 LONGEST = 1024  # lengths that are counted one by one
-STALE_SAME, STALE_PRICES = 10, 18  # repeats that are told at least
+SAME_BAR, SAME_PRICES, SAME_RANGE = range(3)
+STALE_LEAST = (10, 18, 3)  # repeats that are told at least
+STALE_TIMES = (5.0, 5.0, 2.0)  # and so many times the longest run of chance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -266,8 +351,8 @@ def scan_stale(ms, o, h, low, c, v, rows, last, runs, hist, found):
         prices = o[i] == last[0] and h[i] == last[1] and low[i] == last[2] and c[i] == last[3]
         prices = prices and (v[i] > 0 or h[i] > low[i])
         same = prices and (v[i] == last[4] or v[i] == 0)
-        for kind in range(2):
-            if same if kind == 0 else prices:
+        for kind in range(3):
+            if (prices if kind == SAME_PRICES else same) and (kind != SAME_RANGE or (h[i] > low[i] and v[i] > 0)):
                 if runs[kind, 0] == 0:
                     runs[kind, 1], runs[kind, 2] = rows[i], ms[i]
                 runs[kind, 0] += 1
@@ -283,7 +368,7 @@ def end_stale(runs, hist, found, kind):
     k = min(length, LONGEST)
     hist[kind, k, 0] += 1
     hist[kind, k, 1] += length
-    if length >= (STALE_SAME if kind == 0 else STALE_PRICES):
+    if length >= STALE_LEAST[kind]:
         n = runs[kind, 3]
         if n < found.shape[1]:
             found[kind, n, 0], found[kind, n, 1], found[kind, n, 2] = runs[kind, 1], runs[kind, 2], length
@@ -294,8 +379,9 @@ def end_stale(runs, hist, found, kind):
 def stale_limit(
     hist: np.ndarray,  # of one kind: runs and bars in them, by length
     rows: int,
-    least: int,
+    kind: int,  # SAME_BAR, SAME_PRICES or SAME_RANGE
 ) -> int:  # repeats
     "The number of repeats in a row from which a run is told."
     begins = (hist[:, 0].sum() + 1) / max(rows - hist[:, 1].sum(), 1)
-    return max(least, int(np.ceil(5 * np.log(max(rows, 2)) / -np.log(min(begins, 0.9)))))
+    chance = np.log(max(rows, 2)) / -np.log(min(begins, 0.9))
+    return max(STALE_LEAST[kind], int(np.ceil(STALE_TIMES[kind] * chance)))

@@ -47,6 +47,7 @@ class Reader:
     symbol: str | None  # whose rows are read
     descending: bool | None = None  # None where one row tells no direction
     first_ms: int = 0  # of the first rows, the earliest
+    missing_ms: int = 0  # what close times lack to the end of their bars
     bar_ms: int | None = None  # close time - open time, where the file has both or stamps are close times
     counts: Counter = field(default_factory=Counter)  # of what is told in the notes at the end
     symbols: dict[str, None] = field(default_factory=dict)  # that were seen
@@ -160,7 +161,27 @@ def _index(reader: Reader, raw: RawTable) -> np.ndarray:  # int64 ms
             reader.counts["mixed units"] += len(mixed)
             return mixed
 
-    return _agreed(raw, columns, read)
+    if reader.layout.family == "cryptodatadownload" and 0 < len(dated) < len(columns):
+        try:
+            for i in dated:
+                read(raw, i)
+        except DataError:
+            reader.counts["unread dates"] += 1
+            columns = tuple(i for i in columns if i not in dated)
+    days = [i for i in dated if len(columns) > 1 and _is_floor(read, raw, i, columns)]
+    reader.counts["days"] += len(days)
+    return _agreed(raw, tuple(i for i in columns if i not in days), read)
+
+
+def _is_floor(read, raw: RawTable, i: int, columns: tuple[int, ...]) -> bool:
+    "Whether a column of dates holds the days of another column's times."
+    if len(columns) != 2 or i not in columns:
+        return False
+    try:
+        day, other = (read(raw, n) for n in (i, *(n for n in columns if n != i)))
+    except DataError:
+        return False  # the cell is named when it is read
+    return bool((day == other - other % 86_400_000).all() and (day != other).any())
 
 # %% ../../nbs/20_data/01_reading.ipynb #015fac58
 def _rows_of(reader: Reader, raw: RawTable) -> RawTable:
@@ -200,12 +221,25 @@ def _volumes(reader: Reader, raw: RawTable, values: dict[str, np.ndarray]) -> No
             values["vwap"] = np.where(values["volume"] > 0, quote / values["volume"], np.nan)
 
 
+def _finished(reader: Reader, raw: RawTable) -> RawTable:
+    "The rows without those that the vendor marks as running."
+    if reader.layout.confirm is None:
+        return raw
+    running = pc.is_in(pc.utf8_lower(raw.columns[reader.layout.confirm].cast(pa.string())), pa.array(["0", "false"]))
+    rows = np.flatnonzero(~running.to_numpy())
+    if len(rows) == len(raw):
+        return raw
+    reader.counts["unfinished"] += len(raw) - len(rows)
+    columns = [None if c is None else c.take(pa.array(rows)) for c in raw.columns]
+    return RawTable(raw.names, columns, lambda row: raw.place(int(rows[row])))
+
+
 def bars_of(
     reader: Reader,
     raw: RawTable,  # a block of its file
 ) -> pd.DataFrame:  # bars in the file's order
     "Turn a block into bars; raise `DataError` naming the cell that does not fit."
-    layout, raw = reader.layout, _rows_of(reader, raw)
+    layout, raw = reader.layout, _finished(reader, _rows_of(reader, raw))
     ms = _index(reader, raw)
     values = {name: _agreed(raw, layout.columns[name], _numbers) for name in OHLCV}
     for name in ("vwap", "trade_count"):
@@ -216,7 +250,7 @@ def bars_of(
     if "close_time" in layout.columns:
         reader.counts["odd lengths"] += int((_spans(reader, raw, ms) != reader.bar_ms).sum())
     if layout.by_close:
-        ms = ms + (ms % 1000 == 999) - reader.bar_ms
+        ms = ms + (ms % 1000 == 999) + reader.missing_ms - reader.bar_ms
     order = [name for name in (*OHLCV, "vwap", "trade_count") if name in values]
     index = pd.DatetimeIndex(ms.view("datetime64[ms]"), tz="UTC", name="timestamp")
     return pd.DataFrame({name: values[name] for name in order}, index=index, copy=False)
@@ -225,7 +259,7 @@ def bars_of(
 def _judge(reader: Reader) -> None:
     "Look at the first rows as bars; fill in what they tell."
     layout = reader.layout
-    sample = _rows_of(reader, reader.table.sample)
+    sample = _finished(reader, _rows_of(reader, reader.table.sample))
     if not len(sample):
         return
     ms = _index(reader, sample)
@@ -242,11 +276,27 @@ def _judge(reader: Reader) -> None:
                 layout.interval = interval_name(int(length))
     if layout.by_close:
         reader.bar_ms = _step(ms, reader.table.sample.names[layout.columns["timestamp"][0]])
+        ends = ms + (ms % 1000 == 999)
+        if reader.bar_ms > 1000 and ((ends + 1000) % min(reader.bar_ms, 60_000) == 0).all():
+            reader.missing_ms = 1000  # 00:59:59
+        _refuse_first_trades(reader, sample, ends)
     if "quote_volume" in layout.columns and not layout.swapped_volumes:
         some = [_agreed(sample, layout.columns[n], _numbers) for n in ("volume", "low", "high")]
         quote = _agreed(sample, layout.columns["quote_volume"][:1], _optional)
         base = layout.columns.get("base_volume")
         judge_volumes(layout, some[0], np.nan_to_num(quote), *some[1:], base and _agreed(sample, base, _optional))
+
+
+def _refuse_first_trades(reader: Reader, raw: RawTable, ends: np.ndarray) -> None:
+    "Refuse Tardis' bars whose first trade is not inside of the bar."
+    for i in reader.layout.columns.get("first_trade", ()):
+        first = read_times(raw, i, reader.forms[i], reader.tz)
+        inside = (first >= ends - reader.bar_ms) & (first <= ends)
+        if not inside.all():
+            [t] = reader.layout.columns["timestamp"]
+            place = raw.place(int(np.argmin(inside)))
+            said = f"{raw.names[t]!r} is no end of a bar that {raw.names[i]!r} lies in, as Tardis writes them"
+            raise DataError(f"{place}: {said}: keep the column of open times alone.")
 
 
 def _step(ms: np.ndarray, name: str) -> int:
@@ -281,6 +331,8 @@ def frames(
     layout = reader.layout
     kinds = dict.fromkeys(sorted(layout.wanted()), pa.float64())
     kinds |= {i: form.arrow() for i, form in reader.forms.items()}
+    if layout.confirm is not None:
+        kinds[layout.confirm] = None
     if layout.symbol_column is not None:
         kinds[layout.symbol_column] = None
     reader.rows = 0
@@ -308,6 +360,12 @@ def notes_of(
     if {form.kind for form in reader.forms.values()} & {"dmy", "mdy"}:
         kind = next(form.kind for form in reader.forms.values() if form.kind in ("dmy", "mdy"))
         notes.append(f"dates are read {'day' if kind == 'dmy' else 'month'} first, as no other order fits")
+    if count := counts["unfinished"]:
+        notes.append(f"{count} unfinished bar{'' if count == 1 else 's'} left out: column 'confirm' is 0")
+    if counts["unread dates"]:
+        notes.append("dates are written in several ways: the unix column gives the time")
+    if counts["days"]:
+        notes.append("a column of days says the same as the time: left out")
     if counts["mixed units"]:
         notes.append("a time column changes its unit; each row agrees with the other time column")
     if counts["exchanged volumes"]:

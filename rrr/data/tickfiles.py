@@ -6,6 +6,7 @@
 __all__ = ['TickFile', 'read_ns', 'made_ids', 'read_trades', 'read_quotes']
 
 # %% ../../nbs/20_data/06_tickfiles.ipynb #8ffbdee3
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from ..core.errors import DataError
 from .containers import Content, open_contents
 from .formats import RawTable
-from .tickcolumns import NEEDED, TickLayout, tick_layout, tick_table
+from .tickcolumns import IN_BASE, NEEDED, TickLayout, tick_layout, tick_table
 from rrr.data.times import (
     EPOCH_UNITS,
     FIRST_S,
@@ -88,9 +89,11 @@ def read_ns(
     refuse_nulls(raw, i)
     if form.kind in ("epoch", "day"):
         return _epoch_ns(raw, i, form)
-    if form.kind not in ("iso", "typed"):
+    if form.kind not in ("iso", "typed", "kdb"):
         raise refused(raw, i, 0, "an ISO time or an epoch")
     column, zone = raw.columns[i], "UTC" if form.zoned else None
+    if form.kind == "kdb":
+        column = pc.replace_substring_regex(column, r"^(\d{4}-\d\d-\d\d)D", r"\1T")
     try:
         stamps = column.cast(pa.timestamp("ns", zone))
     except pa.ArrowInvalid:
@@ -296,7 +299,31 @@ def _opened(path: Path) -> tuple:
         raise DataError(f"the ZIP holds {len(contents)} files ({some}, ...): unpack it and read them one by one.")
     return watched, contents[0]
 
+# %% ../../nbs/20_data/06_tickfiles.ipynb #fb59037a
+_COIN_MARGINED = re.compile(r"(?<=USD)_(PERP|\d{6})(?![0-9])")
+_SWAP_OR_FUTURE = re.compile(r"-(SWAP|\d{6})$")
 
+
+def _in_base(table, layout: TickLayout) -> bool:
+    "Whether the size is the one column of two that is in base currency."
+    return table.sample.names[layout.at["size"]] in IN_BASE
+
+
+def _refuse_contracts(name: str, table, layout: TickLayout, seen: Counter, symbol: str | None) -> None:
+    "Refuse derivatives whose sizes count contracts, told by the instrument or the vendor's own name of the file."
+    if _in_base(table, layout):
+        return
+    named = [value for word, value in seen if word == "symbol"]
+    if symbol is not None:  # whose rows are read
+        asked = plain_symbol(symbol) or symbol
+        named = [symbol] if symbol in named else [value for value in named if plain_symbol(value) == asked]
+    doubtful = [text for text in named if _SWAP_OR_FUTURE.search(text)]
+    doubtful += [text for text in (*named, name) if _COIN_MARGINED.search(text)]
+    if found := next(iter(doubtful), None):
+        why = f"{found} is a derivative whose sizes count contracts, not base currency"
+        raise DataError(f"{why}: multiply them by the size of a contract and name the column size.")
+
+# %% ../../nbs/20_data/06_tickfiles.ipynb #9a4a56cf
 def _read(path: Path | str, what: str, format: str | None, symbol: str | None) -> TickFile:
     path = Path(path)
     try:
@@ -307,7 +334,11 @@ def _read(path: Path | str, what: str, format: str | None, symbol: str | None) -
         blocks = [_one_symbol(raw, layout, symbol, seen) for raw in table.blocks(kinds)]
         told = _told(layout, symbol, seen)
         parts = [_columns(raw, layout, what) for raw in blocks if len(raw)]
+        if what == "trades":
+            _refuse_contracts(content.name, table, layout, seen, symbol)
         frame, notes = _frame(_joined(parts), what)
+        if what == "trades" and not _in_base(table, layout) and (frame["size"] % 1 == 0).all():
+            notes.append("all sizes are whole: they may count contracts")
         sha256 = watched.finish()
     except DataError as e:
         raise DataError(f"{path}: {e}") from None

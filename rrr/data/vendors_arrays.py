@@ -43,6 +43,7 @@ ORDERS = [
         ("okx", f"{_BARS} base_volume quote_volume flag", ("ms",)),
         ("kucoin", "open close high low volume quote_volume", ("s", "ms")),
         ("kucoin", "open close high low volume", ("s",)),
+        ("kucoin", f"{_BARS} quote_volume", ("ms",)),  # futures
         ("gate", "quote_volume close high low open volume flag", ("s",)),
         ("gate", "quote_volume close high low open volume", ("s",)),
         ("gate", "volume close high low open", ("s",)),
@@ -128,6 +129,7 @@ def find_order(
     raw: RawTable,  # the first rows; column 0 is the time
     unit: str,  # unit of the time column, "" where it is no epoch
     family: str | None = None,  # the vendor, where it is known
+    whole: bool = True,  # whether these are all rows
 ) -> tuple[Order, int]:  # the order, and the rows it was tested on
     "Find the one order of columns that the data allow; raise `DataError` where none or several do."
     width = len(raw.columns)
@@ -149,7 +151,7 @@ def find_order(
     for order in (o for o, objection in against.items() if objection is None):
         if not any(_same(order, other) for other in left):
             left.append(order)
-    if left and all(_equal(left[0], other, cells) for other in left):
+    if len(left) == 1 or (whole and left and all(_equal(left[0], other, cells) for other in left)):
         return next((o for o in left if o.columns[:4] == ("open", "high", "low", "close")), left[0]), len(raw)
     if not left:
         tried = "; ".join(f"{o.family}: {objection}" for o, objection in against.items())

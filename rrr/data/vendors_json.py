@@ -148,7 +148,7 @@ def _columnar(doc: dict) -> Found | None:
                     for t, row in zip(index, doc["data"], strict=True)
                 ]
             )
-        return Found([dict(zip(names, row, strict=False)) for row in doc["data"]])
+        return Found([dict(zip(names, row, strict=True)) for row in doc["data"]])
     inner = doc["result"] if isinstance(doc.get("result"), dict) else doc
     columns = {"time" if key == "ticks" else key: value for key, value in inner.items() if isinstance(value, list)}
     columns.pop("cost", None)
@@ -182,6 +182,38 @@ def _walk(doc: dict) -> Iterator[tuple[str, list]]:
             yield from _walk(value)
 
 # %% ../../nbs/20_data/00_vendors_json.ipynb #93dc889d
+def _pandas(doc: dict) -> Found | None:
+    "What pandas writes: a column under each name, a row under each stamp, or one row."
+    kinds = {type(value) for value in doc.values()}
+    has = lambda names: bool({"open", "o"} & (low := {str(n).lower() for n in names}) and {"close", "c"} & low)  # noqa: E731
+    if has(doc) and not kinds & {list, dict} and not {"stream", "ev", "e", "channel", "op"} & set(doc):
+        return Found([doc])
+    if kinds != {dict}:
+        return None
+    inner = list(doc.values())
+    if not inner[0] or any(value.keys() != inner[0].keys() for value in inner):
+        return None
+    if has(doc):
+        rows = {key: {name: column[key] for name, column in doc.items()} for key in inner[0]}
+    elif has(inner[0]):
+        rows = doc
+    else:
+        return None
+    timed = {"timestamp", "date", "time", "datetime"} & {str(name).lower() for name in next(iter(rows.values()))}
+    return Found([row if timed else {"timestamp": key} | row for key, row in rows.items()])
+
+
+_READERS = {
+    _pandas: "pandas",
+    _kraken: "Kraken",
+    _polygon: "Polygon",
+    _lists: "Coinbase, Bybit, Bitstamp or CryptoCompare",
+    _coded: "OKX, Bitget, KuCoin or HTX",
+    _columnar: "pandas or TradingView",
+    _single: "a list of candles",
+}
+
+# %% ../../nbs/20_data/00_vendors_json.ipynb #699440ba
 def take_candles(
     doc,  # what the JSON holds
 ) -> Found:
@@ -197,8 +229,12 @@ def take_candles(
     text = json.dumps(doc)[:100_000] if len(doc) < 20 else ""
     if re.search(r'"(bids|asks|b)": ?\[', text) and re.search(r'"(asks|a)": ?\[', text) and '"open"' not in text:
         raise not_bars("an order book", "it has bids and asks")
-    for read in (_kraken, _polygon, _lists, _coded, _columnar, _single):
-        if (found := read(doc)) is not None:
+    for read, vendor in _READERS.items():
+        try:
+            found = read(doc)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+            raise DataError(f"the JSON is not made as {vendor} makes it: a row or cell is of another kind.") from None
+        if found is not None:
             return _checked(found)
     raise DataError(f"the JSON holds no list of candles (its keys are {', '.join(map(str, list(doc)[:10]))}).")
 
@@ -210,6 +246,8 @@ def _checked(found: Found) -> Found:
     kinds = {type(row) for row in found.rows}
     if len(kinds) > 1 or not kinds <= {list, dict}:
         raise DataError("the JSON is a list, but not of candles: each must be an array or an object.")
+    if empty := next((row for row, candle in enumerate(found.rows, 1) if not candle), None):
+        raise DataError(f"candle {empty} is empty.")
     if kinds == {dict} and (what := other_than_bars(list(found.rows[0]))):
         raise not_bars(what, f"its objects have {', '.join(list(found.rows[0])[:8])}")
     return found

@@ -244,7 +244,9 @@ def read_bars(
     frame = as_table(columns, kind)
     if kind == "pandas":
         attrs = series_attrs(series)
-        frame.attrs.update(attrs | dict(as_of_ms=min(as_of_ms, attrs["as_of_ms"]) if as_of_ms is not None else attrs["as_of_ms"]))
+        frame.attrs.update(
+            attrs | dict(as_of_ms=min(as_of_ms, attrs["as_of_ms"]) if as_of_ms is not None else attrs["as_of_ms"])
+        )
     return frame
 
 # %% ../../nbs/10_store/07_bars.ipynb #4bc407dc

@@ -132,9 +132,7 @@ def _held(known: dict) -> list[int] | None:  # ms, first and last open time
     return [known["first_ms"], known["last_ms"]] if "first_ms" in known else None
 
 
-def _fitting(
-    c: sa.Connection, symbol: str, interval: str, source: str, synthetic: bool, mark: str
-) -> tuple[dict, int]:
+def _fitting(c: sa.Connection, symbol: str, interval: str, source: str, synthetic: bool, mark: str) -> tuple[dict, int]:
     "What is known of the series, and how many synthetic bars made way; raise `DataError` for what does not mix."
     t = SeriesRow.__table__
     row = c.execute(sa.select(t).where(t.c.symbol == symbol, t.c.interval == interval)).mappings().first()
