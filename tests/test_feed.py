@@ -246,3 +246,16 @@ def test_what_was_judged_is_stored_when_the_feed_is_cancelled(db):
     of = running._symbols["BTC-USD"]
     stored = read_bars(db, "BTC-USD", "1m")
     assert of.tail.index[-1] == stored.index[-1] and len(of.tail) == len(stored) == running.report.bars["BTC-USD"] > 0
+
+
+def test_bars_that_are_stored_with_a_warning_are_counted(db):
+    ticks = [tick(k, 100 + k * 7 % 5 / 50 if k < 6000 else 130 + k * 7 % 5 / 50) for k in range(6200)]
+    report = feed(db, ticks)
+    assert report.bars["BTC-USD"] == 102 and sum(report.findings.values()) >= 1
+    assert report.to_dict()["findings"] == dict(report.findings)
+
+
+def test_ticks_without_volume_are_refused_one_by_one(db):
+    ticks = [tick(k, 100 + k % 5) | (dict(volume=0.0) if k % 50 == 49 else {}) for k in range(200)]
+    report = feed(db, [*ticks, dict(symbol="BTC-USD", price=100.0, timestamp=START)])
+    assert report.refused == {"zero_volume": 4, "schema": 1} and report.bars == {"BTC-USD": 2}

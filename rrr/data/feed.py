@@ -35,7 +35,7 @@ from ..store.writer import BarWriter
 # %% ../../nbs/20_data/04_feed.ipynb #ce343b0e
 FAR = 10.0  # times the median of recent prices: absurd
 STEP, SCALES = 0.02, 25.0  # log return, and times the usual one, that the next tick must confirm
-RECENT, REMEMBERED = 50, 5000  # prices that the medians are of; ticks that repeats are looked for in
+RECENT, REMEMBERED = 50, 50_000  # prices that the medians are of; ticks that repeats are looked for in
 AHEAD_MS = 60_000  # that a venue's clock may be ahead of ours
 NEW_LEVEL = 50  # absurd prices in a row, near each other, that are the market after all
 
@@ -46,7 +46,7 @@ def malformed(
 ) -> str | None:  # a finding's code
     "What is wrong with a tick whatever came before it."
     try:
-        price, volume, at = float(tick["price"]), float(tick.get("volume", 0.0)), tick["timestamp"]
+        price, volume, at = float(tick["price"]), float(tick["volume"]), tick["timestamp"]
     except (KeyError, TypeError, ValueError, OverflowError):
         return "schema"
     if not isinstance(at, datetime) or at.tzinfo is None or not 2000 <= at.year < 2100:
@@ -55,6 +55,8 @@ def malformed(
         return "not_finite"
     if price <= 0 or volume < 0:
         return "price_not_positive" if price <= 0 else "negative_volume"
+    if volume == 0:
+        return "zero_volume"
     if now_ms is not None and at.timestamp() * 1000 > now_ms + AHEAD_MS:
         return "clock_offset"
     return None
@@ -101,7 +103,7 @@ class TickGate:
         "What is wrong with a tick by itself."
         if code := malformed(tick, now_ms):
             return code
-        price, volume, at = float(tick["price"]), float(tick.get("volume", 0.0)), tick["timestamp"]
+        price, volume, at = float(tick["price"]), float(tick["volume"]), tick["timestamp"]
         key = at if tick.get("trade_id") is None else tick["trade_id"]
         if key in self._seen:
             return "duplicate" if self._seen[key] == (at, price, volume) else "conflicting_duplicate"
@@ -200,12 +202,12 @@ def _as_trades(ticks: list[Mapping]) -> pd.DataFrame:
     index = pd.DatetimeIndex([t["timestamp"] for t in ticks], name="timestamp").tz_convert("UTC").as_unit("ns")
     known = [t.get("trade_id") for t in ticks]
     ids = [str(ns if i is None else i) for i, ns in zip(known, index.asi8.tolist(), strict=True)]
-    sizes = [float(t.get("volume", 0)) for t in ticks]
+    sizes = [float(t["volume"]) for t in ticks]
     return pd.DataFrame(dict(trade_id=ids, price=[float(t["price"]) for t in ticks], size=sizes), index=index)
 
 # %% ../../nbs/20_data/04_feed.ipynb #05490663
 class _Entry:
-    "The way of ticks to finished bars"
+    "The way of ticks through the gate"
 
     def __init__(
         self,
@@ -249,16 +251,26 @@ class _Entry:
             self.report.clock_offset_ms = median(self._offsets)
         return [passed] if passed else []
 
+# %% ../../nbs/20_data/04_feed.ipynb #e5dbf7e5
+class _Building(_Entry):
+    "The way of ticks that passed into bars"
+
+    def _fed(self, builder: BarBuilder, ticks: list[Mapping]) -> pd.DataFrame:
+        "The bars that ticks of one symbol end; of a batch that is refused, the ticks one by one."
+        try:
+            return builder.feed(_as_trades(ticks))
+        except DataError:  # an id that came with other content before what the gate remembers
+            if len(ticks) == 1:
+                self.report.refused["conflicting_duplicate"] += 1
+                return builder.feed(_as_trades(ticks)[:0])
+            return pd.concat([self._fed(builder, [tick]) for tick in ticks])
+
     def _build(self, passed: dict[str, list[Mapping]]) -> list[tuple[str, pd.DataFrame]]:
         "The bars that ticks end."
         over = []
         for symbol, ticks in passed.items():
             builder = self._of(symbol).builder
-            try:
-                bars = builder.feed(_as_trades(ticks))
-            except DataError:  # an id that came with other content before what the gate remembers
-                self.report.refused["conflicting_duplicate"] += len(ticks)
-                continue
+            bars = self._fed(builder, ticks)
             self.report.late += sum(map(len, builder.late))
             builder.late.clear()
             if len(bars) and not self._of(symbol).joined:
@@ -269,7 +281,7 @@ class _Entry:
         return over
 
 # %% ../../nbs/20_data/04_feed.ipynb #ab4e3f30
-class _Exit(_Entry):
+class _Exit(_Building):
     "The way of finished bars into the store"
 
     def _judge(self, built: tuple[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
@@ -292,7 +304,7 @@ class _Exit(_Entry):
                     blocked[0].text if blocked else "it comes after later bars",
                 )
                 continue
-            self.report.findings.update(codes)
+            self.report.findings.update(list(codes))
             kept.append(bar)
             of.tail = together[-CONTEXT:][["open", "high", "low", "close", "volume"]]
         if not kept:
