@@ -88,7 +88,7 @@ BAD_FILES = {
     "empty cell": (HEAD + GOOD[0] + GOOD[1].replace(",101,", ",,") + GOOD[2], "empty"),
     "infinite price": (HEAD + GOOD[0] + GOOD[1].replace(",101,", ",inf,") + GOOD[2], "inf"),
     "no volume column": ("timestamp,open,high,low,close\n2024-01-01,1,1,1,1\n", "volume"),
-    "no header, and flat": ("2024-01-01,5,5,5,5,5\n2024-01-02,5,5,5,5,5\n" * 3, "header"),
+    "no columns": ("just some words\nand more of them\n", "header"),
 }
 
 

@@ -19,12 +19,12 @@ def clean(rows: int, interval: str = "1h", start_ms: int = 1_704_067_200_000, se
     "Possible bars without a fault"
     random = np.random.default_rng(seed)
     stamps = start_ms + interval_ms(interval) * np.arange(rows)
-    open_, close = random.uniform(10, 20, (2, rows))
+    open_, close = random.uniform(10, 11, (2, rows))
     values = np.column_stack(
         [
             open_,
-            np.maximum(open_, close) + random.uniform(0, 1, rows),
-            np.minimum(open_, close) - random.uniform(0, 1, rows),
+            np.maximum(open_, close) + random.uniform(0, 0.1, rows),
+            np.minimum(open_, close) - random.uniform(0, 0.1, rows),
             close,
             random.uniform(1, 100, rows),
         ]
