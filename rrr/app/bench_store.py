@@ -154,8 +154,17 @@ def _lake(bars, folder: Path, turns: int) -> list[dict]:
     return found
 
 # %% ../../nbs/90_app/11_bench_store.ipynb #40be94d8
+_PEAK = """
+def peak_mb():  # of this program alone; what getrusage says begins with the memory of the process that started it
+    try:
+        with open("/proc/self/status") as status:
+            return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
+    except OSError:  # no Linux
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+"""
 _IMPORT = """
-import resource, sys, time
+import sys, time
 import numpy as np
 from rrr.store.bars import bars_frame, read_bars
 from rrr.store.writer import write_bars
@@ -168,14 +177,13 @@ for k in range(parts):
     frame = bars_frame(60_000 * at, shape + (at % 1000)[:, None] / 8)
     write_bars(db, "BTC-USD", "1m", frame, "benchmark", more=k < parts - 1)
     if k in (0, parts - 1):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(round((k + 1) * part / (time.perf_counter() - began)), peak)
+        print(round((k + 1) * part / (time.perf_counter() - began)), peak_mb())
 """
 
 
 def _memory(name: str, url: str, part: int, parts: int) -> list[dict]:
     "Peak memory of an import after its first and its last part."
-    call = [sys.executable, "-c", _IMPORT, url, str(part), str(parts)]
+    call = [sys.executable, "-c", _PEAK + _IMPORT, url, str(part), str(parts)]
     lines = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split("\n")
     return [
         {
@@ -228,12 +236,12 @@ def bench_store(
 
 # %% ../../nbs/90_app/11_bench_store.ipynb #7570b725
 _FILE = """
-import resource, sys, time
+import sys, time
 from rrr.data.ingest import import_file
 from rrr.store.db import Database
 db, began = Database(sys.argv[1]), time.perf_counter()
 import_file(db, sys.argv[2], "BTC-USD")
-print(round(int(sys.argv[3]) / (time.perf_counter() - began)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(round(int(sys.argv[3]) / (time.perf_counter() - began)), peak_mb())
 """
 
 
@@ -268,7 +276,7 @@ def bench_ingest(
         ours = (n, lambda: import_file(db, path, f"OURS{next(fresh)}-USD"))
         found = _race("CSV to store", ours, {"pandas.read_csv and to_sql": (SOME, pandas)}, turns)
         for file, rows in ((path, n), (long, n * times)):
-            call = [sys.executable, "-c", _FILE, f"sqlite:///{folder}/{rows}.db", str(file), str(rows)]
+            call = [sys.executable, "-c", _PEAK + _FILE, f"sqlite:///{folder}/{rows}.db", str(file), str(rows)]
             speed, peak = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()
             found.append(
                 {"what": f"CSV of {rows:,} bars to a new store", "rows_per_s": int(speed), "peak_mb": int(peak)}
