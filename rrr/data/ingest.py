@@ -9,10 +9,10 @@ __all__ = ['PART', 'Imported', 'Spool', 'overlay', 'judge', 'Job', 'import_file'
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile, gettempdir
 
 import pandas as pd
 import pyarrow as pa
@@ -62,17 +62,24 @@ PART = 500_000  # bars that are read, judged and stored together
 
 
 class Spool:
-    "Blocks of bars on disk, until they are needed; a context manager"
+    "Blocks of bars on disk, in a file without a name that goes when the process does; a context manager"
 
     def __init__(self):
-        self._open, self._writer, self._columns, self.parts = ExitStack(), None, [], 0
+        self._writer, self._columns, self._whole, self.parts = None, [], False, 0
 
     def __enter__(self) -> "Spool":
-        self._path = Path(self._open.enter_context(TemporaryDirectory(prefix="rrr-import-"))) / "bars.arrow"
+        self._file = TemporaryFile(prefix="rrr-import-")
         return self
 
     def __exit__(self, *failed) -> None:
-        self._open.close()
+        self._file.close()
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            raise StoreError(f"no room to lay bars aside in {gettempdir()} ({e}): set TMPDIR to another disk.") from e
 
     def add(self, frame: pd.DataFrame) -> None:
         "Lay a block aside; raise `StoreError` where the disk has no room, `DataError` where the columns change."
@@ -81,32 +88,26 @@ class Spool:
             raise DataError(
                 f"column {', '.join(more)} begins in the middle of the data: give it to all bars or to none."
             )
-        frame = frame.reindex(columns=self._columns)
-        batch = pa.RecordBatch.from_pandas(frame, preserve_index=True)
-        try:
+        batch = pa.RecordBatch.from_pandas(frame.reindex(columns=self._columns), preserve_index=True)
+        with self._room():
             if self._writer is None:
-                self._writer = self._open.enter_context(pa.ipc.new_file(str(self._path), batch.schema))
+                self._writer = pa.ipc.new_file(pa.PythonFile(self._file, "w"), batch.schema)
             self._writer.write(batch)
-        except OSError as e:
-            raise StoreError(
-                f"no room to lay bars aside in {self._path.parent} ({e}): set TMPDIR to another disk."
-            ) from e
         self.parts += 1
 
     def blocks(
         self,
         backwards: bool = False,  # last block first
     ) -> Iterator[pd.DataFrame]:
-        "The blocks as they came"
+        "The blocks as they came; one reader at a time"
         if self._writer is None:
             return
-        try:
-            self._writer.close()
-        except OSError as e:
-            raise StoreError(
-                f"no room to lay bars aside in {self._path.parent} ({e}): set TMPDIR to another disk."
-            ) from e
-        with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as file:
+        if not self._whole:  # closing again would write another end, wherever the file was read last
+            with self._room():
+                self._writer.close()
+                self._file.flush()
+            self._whole = True
+        with open(os.dup(self._file.fileno()), "rb") as source, pa.ipc.open_file(pa.PythonFile(source, "r")) as file:
             order = range(file.num_record_batches)
             for k in reversed(order) if backwards else order:
                 yield file.get_batch(k).to_pandas()
