@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['Values', 'LONGEST', 'LABELLED', 'INDICATORS', 'check_window', 'check_number', 'as_arrays', 'labelled_like',
-           'run_kernel', 'apply', 'indicator']
+           'run_kernel', 'Memo', 'apply', 'indicator']
 
 # %% ../../nbs/30_features/01_columns.ipynb #d7c3d448
 import inspect
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import numpy as np
 import pandas as pd
@@ -96,6 +99,61 @@ def run_kernel(
     for start, stop in edges.reshape(-1, 2).tolist():
         kernel(*(a[start:stop] for a in arrays), *params, *(out[start:stop] for out in outs))
 
+# %% ../../nbs/30_features/01_columns.ipynb #4a7d2ab0
+_memo: ContextVar["Memo | None"] = ContextVar("memo", default=None)
+
+
+def _place(a: np.ndarray) -> tuple:
+    "What tells one array in memory from another."
+    return a.__array_interface__["data"][0], a.shape, a.strides
+
+
+class Memo:
+    "Indicator values computed from the columns of one frame, which must stay as it is"
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        most_bytes: int = 128 * 2**20,  # of remembered values
+    ):
+        self._kept = [frame[k] for k in frame]  # keeps the columns where they are in memory
+        self._places = {_place(x.to_numpy()) for x in self._kept}
+        self._values: OrderedDict[tuple, tuple[Values, ...]] = OrderedDict()
+        self._lock, self._token, self.most_bytes, self.bytes = threading.Lock(), threading.local(), most_bytes, 0
+
+    def __enter__(self) -> "Memo":
+        self._token.value = _memo.set(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        _memo.reset(self._token.value)
+
+    def recall(self, kernel: Callable, arrays: list, like: Values, params: tuple, outputs: type | None) -> Values:
+        "The values from memory, or computed and remembered."
+        places = tuple(_place(a) for a in arrays)
+        if not isinstance(like, pd.Series) or not self._places.issuperset(places):
+            return _compute(kernel, arrays, like, params, outputs)
+        key = (kernel, places, params)
+        with self._lock:
+            known = self._values.get(key)
+            if known is not None:
+                self._values.move_to_end(key)
+        if known is None:
+            made = _compute(kernel, arrays, like, params, outputs)
+            known = tuple(made) if outputs else (made,)
+            self._remember(key, known)
+        copies = [x.copy(deep=False) for x in known]
+        return outputs(*copies) if outputs else copies[0]
+
+    def _remember(self, key: tuple, values: tuple[pd.Series, ...]) -> None:
+        with self._lock:
+            if key in self._values:
+                return
+            self._values[key] = values
+            self.bytes += sum(x.nbytes for x in values)
+            while self.bytes > self.most_bytes:
+                self.bytes -= sum(x.nbytes for x in self._values.popitem(last=False)[1])
+
 # %% ../../nbs/30_features/01_columns.ipynb #9c763a8c
 def apply(
     kernel: Callable[..., float],  # as for `run_kernel`
@@ -104,7 +162,14 @@ def apply(
     outputs: type[tuple] | None = None,  # a NamedTuple class where there are several
 ) -> Values | tuple[Values, ...]:  # of the kind of the first input
     "Run a kernel on float arrays, column by column, and label what comes out like the first input."
-    arrays, count = as_arrays(*inputs), len(outputs._fields) if outputs else 1
+    memo = _memo.get()
+    if memo is None:
+        return _compute(kernel, as_arrays(*inputs), inputs[0], params, outputs)
+    return memo.recall(kernel, as_arrays(*inputs), inputs[0], params, outputs)
+
+
+def _compute(kernel: Callable, arrays: list[np.ndarray], like: Values, params: tuple, outputs: type | None):
+    count = len(outputs._fields) if outputs else 1
     if arrays[0].ndim == 1:
         outs = [np.empty(len(arrays[0])) for _ in range(count)]
         run_kernel(kernel, [np.ascontiguousarray(a) for a in arrays], params, outs)
@@ -113,7 +178,7 @@ def apply(
         outs = [np.empty((columns, rows)).T for _ in range(count)]
         for i in range(columns):
             run_kernel(kernel, [np.ascontiguousarray(a[:, i]) for a in arrays], params, [out[:, i] for out in outs])
-    labelled = [labelled_like(inputs[0], out) for out in outs]
+    labelled = [labelled_like(like, out) for out in outs]
     return outputs(*labelled) if outputs else labelled[0]
 
 # %% ../../nbs/30_features/01_columns.ipynb #859fbd7d
