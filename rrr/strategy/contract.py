@@ -112,8 +112,16 @@ class Float:
 class Strategy:
     "A strategy function with its name, defaults, search space and warm-up"
 
-    def __init__(self, function: Callable, warmup: Callable[..., int], space: dict[str, Int | Float]):
+    def __init__(
+        self,
+        function: Callable,
+        warmup: Callable[..., int],
+        space: dict[str, Int | Float],
+        panel: bool = False,  # whether it needs bars of several symbols
+        fields: tuple[str, ...] = (),  # columns it reads besides open, high, low, close, volume
+    ):
         declared = inspect.signature(function).parameters
+        self.panel, self.fields = panel, tuple(fields)
         self.function, self._warmup, self.space = function, warmup, space
         self.name, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
         self.defaults = {k: p.default for k, p in list(declared.items())[1:]}
@@ -135,6 +143,7 @@ class Strategy:
     def __call__(self, bars: Bars | pd.DataFrame, **params) -> Signal:
         "The signal over all given bars."
         bars = bars if isinstance(bars, Bars) else Bars(bars)
+        self._check_bars(bars)
         signal = self.function(bars, **self.params(params))
         target, kind = getattr(signal, "target", None), pd.Series if bars.single else pd.DataFrame
         if not isinstance(target, kind):
@@ -147,6 +156,16 @@ class Strategy:
             raise ParameterError(f"strategy {self.name}: a target is beyond [-1, 1], the fraction of equity to hold.")
         return signal if getattr(signal, "market_only", True) else self._complete(signal)
 
+    def _check_bars(self, bars: Bars) -> None:
+        if self.panel and (bars.single or len(bars.symbols) < 2):
+            raise ParameterError(f"strategy {self.name} trades several symbols: give it bars as {{symbol: frame}}.")
+        lacking = [k for k in self.fields if k not in bars.fields]
+        if lacking:
+            raise ParameterError(
+                f"strategy {self.name} reads the column {', '.join(lacking)}: join it to the bars on the time it became "
+                "available (rrr.features.timeframes)."
+            )
+
     def _complete(self, signal: Signal) -> Signal:
         "The signal with limits and exits aligned with the targets; raise `ParameterError` for those that make no sense."
         target, made = signal.target, {}
@@ -156,17 +175,13 @@ class Strategy:
                 continue
             if isinstance(wish, (int, float, np.number)):
                 wish = target.mask(target.notna() | target.isna(), float(wish))
-            if type(wish) is not type(target) or not all(
-                a.equals(b) for a, b in zip(wish.axes, target.axes, strict=True)
-            ):
+            if type(wish) is not type(target) or not all(a.equals(b) for a, b in zip(wish.axes, target.axes, strict=True)):
                 raise ParameterError(f"strategy {self.name}: {name} must be a number, or aligned with the targets.")
             values = wish.to_numpy(dtype=float)
             most = math.inf if name in ("limit", "take_profit") else 1.0
             if ((values <= 0) | (values >= most)).any():
                 unit = "a positive price" if name == "limit" else "a fraction of the entry price above 0"
-                raise ParameterError(
-                    f"strategy {self.name}: {name} must be {unit}{' and below 1' * (most == 1)}, or NaN."
-                )
+                raise ParameterError(f"strategy {self.name}: {name} must be {unit}{' and below 1' * (most == 1)}, or NaN.")
             made[name] = wish
         return replace(signal, **made)
 
@@ -180,12 +195,14 @@ REGISTRY: dict[str, Strategy] = {}
 
 def strategy(
     warmup: Callable[..., int] = lambda: 1,  # of any of the parameters: bars of history needed
+    panel: bool = False,  # whether it needs bars of several symbols
+    fields: tuple[str, ...] = (),  # columns it reads besides open, high, low, close, volume
     **space: Int | Float,  # parameter name -> range to search
 ) -> Callable[[Callable], Strategy]:
     "Make a function `(bars, params) -> Signal` a strategy and register it."
 
     def wrap(function: Callable) -> Strategy:
-        REGISTRY[function.__name__] = made = Strategy(function, warmup, space)
+        REGISTRY[function.__name__] = made = Strategy(function, warmup, space, panel, fields)
         return made
 
     return wrap
