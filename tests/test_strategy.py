@@ -26,9 +26,29 @@ from rrr.strategy.contract import (
     strategy_source,
 )
 
-SHORT = {"sma_cross": [dict(fast=2, slow=5), dict(fast=3, slow=4), dict(fast=5, slow=20)]}
-EVERY = [(name, p) for name in sorted(REGISTRY) for p in SHORT.get(name, [{}])]
+SHORT = {
+    "sma_cross": [dict(fast=2, slow=5), dict(fast=3, slow=4), dict(fast=5, slow=20)],
+    "breakout": [dict(entry=9, leave=5)],
+    "chandelier": [dict(entry=7, n=3, ranges=2.0)],
+    "momentum_long_short": [dict(n=12, calm=0.5)],
+    "volatility_target": [dict(n=12, percent=1.0)],
+    "bollinger_reversion": [dict(n=8, k=1.2)],
+    "rsi_pullback": [dict(n=2, trend=20)],
+    "grid": [dict(n=12, step=0.7, steps=3)],
+    "ridge_forecast": [dict(train=60, refit=10, horizon=3, hurdle=0.05)],
+    "calm_trend": [dict(n=9, greed=70.0)],
+    "pairs": [dict(n=15, enter=1.2)],
+    "strongest": [dict(n=10, hold=6, most=1)],
+}
+EVERY = [(name, p) for name in sorted(REGISTRY) for p in SHORT.get(name, [{}]) if not REGISTRY[name].panel]
+PANELS = [(name, p) for name in sorted(REGISTRY) for p in SHORT.get(name, [{}]) if REGISTRY[name].panel]
 ALL = pytest.mark.parametrize(("name", "params"), EVERY)
+
+
+def fed(bars: pd.DataFrame) -> pd.DataFrame:
+    "The bars with a sentiment that changes once a day"
+    mood = np.random.default_rng(8).integers(20, 95, len(bars) // 24 + 1).repeat(24)[: len(bars)]
+    return bars.assign(sentiment=mood.astype(float))
 
 
 @pytest.fixture
@@ -165,7 +185,7 @@ def test_a_strategy_is_found_by_its_name(registry):
 
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(
-        ParameterError, match="unknown strategy 'sma_cros'; did you mean 'sma_cross'.*buy_and_hold, sma_cross"
+        ParameterError, match="unknown strategy 'sma_cros'; did you mean 'sma_cross'.*buy_and_hold, calm_trend"
     ):
         get_strategy("sma_cros")
 
@@ -228,7 +248,7 @@ def test_fields_of_one_symbol_are_series_and_of_many_frames():
 def test_many_symbols_are_traded_as_each_alone(name, params):
     s, frames = (
         get_strategy(name),
-        {"A-USD": walk(60, seed=1), "B-USD": ticks(60, seed=2), "C-USD": walk(60, price=1e-5)},
+        {"A-USD": fed(walk(60, seed=1)), "B-USD": fed(ticks(60, seed=2)), "C-USD": fed(walk(60, price=1e-5))},
     )
     together = s(Bars(frames), **params).target
     assert list(together.columns) == list(frames)
@@ -244,14 +264,15 @@ def test_many_symbols_are_traded_as_each_alone(name, params):
     "bars", [mock(120), mock(120, 60, "1m", "MATIC-USD"), ticks(120), ticks(120, tick=1e-5, price=1e-3)], ids=range(4)
 )
 def test_a_prefix_of_the_bars_gives_a_prefix_of_the_targets(name, params, bars):
-    s = get_strategy(name)
+    s, bars = get_strategy(name), fed(bars)
     whole = s(bars, **params).target
     for t in range(1, len(bars) + 1, 7):
         pd.testing.assert_series_equal(s(bars.iloc[:t], **params).target, whole.iloc[:t], check_freq=False)
 
 
 def assert_trailing_window_is_enough(s, bars, params):
-    whole, window = s(bars, **params).target.to_numpy(), s.warmup(**params)
+    bars, window = fed(bars), s.warmup(**params)
+    whole = s(bars, **params).target.to_numpy()
     last = [s(bars.iloc[max(0, t + 1 - window) : t + 1], **params).target.iloc[-1] for t in range(len(bars))]
     np.testing.assert_array_equal(last, whole)
 

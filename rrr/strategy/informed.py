@@ -33,7 +33,9 @@ def _forecast_inputs(close: pd.Series) -> np.ndarray:  # shape (n, 6)
     calm = stddev(change, 96)
     parts = [change / calm, change.rolling(6).sum() / calm, change.rolling(24).sum() / calm,
              zscore(close, 48), rsi(close, 14) / 50 - 1]  # fmt: skip
-    return np.column_stack([*parts, np.ones(len(close))])
+    x = np.column_stack([*parts, np.ones(len(close))])
+    x[~np.isfinite(x).all(axis=1)] = np.nan
+    return x
 
 
 def _ridge(
@@ -49,6 +51,23 @@ def _ridge(
     return np.linalg.solve(x.T @ x + 0.01 * len(x) * np.eye(x.shape[1]), x.T @ y)
 
 
+def _forecasts(
+    close: pd.Series,
+    fits: np.ndarray,  # bars at which to fit, rising
+    train: int,
+    horizon: int,
+) -> pd.Series:  # logarithmic return over the next `horizon` bars
+    "Forecasts by the regression fitted last."
+    x, forecast = _forecast_inputs(close), np.full(len(close), np.nan)
+    outcome = np.log(close / close.shift(horizon)).to_numpy()  # known at t, of the features at t - horizon
+    for start, stop in zip(fits.tolist(), [*fits[1:].tolist(), len(close)], strict=False):
+        known = slice(max(0, start - train - horizon + 1), max(0, start - horizon + 1))
+        weights = _ridge(x[known], outcome[known.start + horizon : known.stop + horizon], train)
+        if weights is not None:
+            forecast[start:stop] = x[start:stop] @ weights
+    return pd.Series(forecast, close.index)
+
+
 @strategy(
     warmup=lambda train, refit, horizon: train + refit + horizon + 500,
     train=Int(500, 5000), refit=Int(24, 500), horizon=Int(4, 96), hurdle=Float(0.0, 1.0),
@@ -61,14 +80,8 @@ def ridge_forecast(
     hurdle: float = 0.3,  # percent that the forecast has to promise
 ) -> Signal:  # NaN before the first fit
     "Hold while a regression promises more than the costs."
-    close = bars.close
-    x, forecast = _forecast_inputs(close), np.full(len(close), np.nan)
-    outcome = np.log(close / close.shift(horizon)).to_numpy()  # known at t, of the features at t - horizon
-    starts = np.flatnonzero(on_schedule(bars.index, refit))
-    for start, stop in zip(starts, [*starts[1:], len(close)], strict=True):
-        known = slice(max(0, start - train - horizon + 1), max(0, start - horizon + 1))
-        weights = _ridge(x[known], outcome[known.start + horizon : known.stop + horizon], train)
-        if weights is not None:
-            forecast[start:stop] = x[start:stop] @ weights
-    wish = (forecast > hurdle / 100).astype(float)
-    return Signal(pd.Series(np.where(np.isnan(forecast), np.nan, wish), bars.index))
+    close, fits = bars.close, np.flatnonzero(on_schedule(bars.index, refit))
+    columns = close if isinstance(close, pd.DataFrame) else close.to_frame()
+    forecast = columns.apply(lambda one: _forecasts(one, fits, train, horizon))
+    wish = (forecast > hurdle / 100).astype(float).where(forecast.notna())
+    return Signal(wish if isinstance(close, pd.DataFrame) else wish.iloc[:, 0].rename(close.name))
