@@ -16,9 +16,9 @@ from markets import gapped, mock, walk
 
 from rrr.core.errors import ParameterError
 from rrr.features.definitions import as_feature, inputs_of, measure_warmup, sample_bars
-from rrr.features.indicators import atr, ema, rsi, sma
+from rrr.features.indicators import atr, ema, rsi, sma, zscore
 from rrr.features.labels import forward_return, triple_barrier
-from rrr.features.matrix import FeatureSet, feature, log_returns, on, returns, zscore
+from rrr.features.matrix import FeatureSet, feature, log_returns, on, returns
 from rrr.features.timeframes import Panel, as_bars
 from rrr.strategy.contract import Bars
 
@@ -89,14 +89,22 @@ def test_zscore_is_the_distance_from_the_mean_in_deviations(x, n, ddof):
 def test_zscore_of_a_constant_is_undefined_and_of_a_far_offset_exact():
     assert np.isnan(zscore(np.full(50, 0.1), 7)).all()
     x = np.random.default_rng(0).integers(0, 100, 200).astype(float)
-    np.testing.assert_allclose(zscore(x + 2.0**40, 10), score(x, 10, 1), rtol=1e-9)
+    np.testing.assert_allclose(zscore(x + 2.0**20, 10, ddof=1), score(x, 10, 1), rtol=1e-9, atol=1e-9)
 
 
-def test_zscore_is_cut_off_either_way_and_stays_undefined_where_it_was():
-    x = np.array([1.0, 1, 1, 9, 1, 1, 1, -9, NAN, 1, 1, 1])
-    cut, free = zscore(x, 4, clip=1.2), zscore(x, 4)
+def test_scores_are_cut_off_either_way_and_stay_undefined_where_they_were():
+    bars = sample_bars(12).assign(close=[1.0, 1, 1, 9, 1, 1, 1, -9, NAN, 1, 1, 1])
+    standard = {"x": (lambda close: close * 1.0,)}
+    cut, free = (FeatureSet("x", 1, standard, standardise=4, clip=c)(bars)["x"] for c in (1.2, None))
     np.testing.assert_array_equal(np.isnan(cut), np.isnan(free))
-    assert np.nanmax(cut) == 1.2 == -np.nanmin(cut) and np.nanmax(free) == 1.5
+    assert cut.max() == 1.2 == -cut.min() and free.max() == pytest.approx(1.5)
+
+
+def test_a_hole_ends_the_history_of_returns_too():
+    x = np.arange(1.0, 13.0)
+    x[5] = NAN
+    for f in (returns, log_returns):
+        np.testing.assert_array_equal(f(x, 3), np.concatenate([f(x[:5], 3), [NAN], f(x[6:], 3)]))
 
 
 @settings(deadline=None, max_examples=60)
@@ -221,7 +229,7 @@ def test_values_are_those_of_the_functions():
         "ema": ema(bars.close, 10),
         "ret_lag3": bars.close.pct_change().shift(3),
         "smooth": sma(log_returns(bars.close, 2), 5),
-        "volume": zscore(sma(bars.volume, 3), 30, clip=2),
+        "volume": zscore(sma(bars.volume, 3), 30, ddof=1).clip(-2, 2),
         "bands_lower": bars.low.rolling(4).min(),
         "trend": trend(bars),
         "day": on("1d", trend)(bars),
@@ -238,7 +246,7 @@ def test_the_set_standardises_and_lags_what_does_not_say_otherwise():
     matrix = FeatureSet("x", 1, features, lags=(2,), standardise=20, clip=3)(bars)
     assert list(matrix.columns) == ["a", "a_lag2", "b", "c", "c_lag2"]
     pd.testing.assert_series_equal(matrix["b"], returns(bars.close), check_names=False, check_freq=False)
-    pd.testing.assert_series_equal(matrix["a"], zscore(returns(bars.close), 20, clip=3), check_names=False)
+    pd.testing.assert_series_equal(matrix["a"], zscore(returns(bars.close), 20, ddof=1).clip(-3, 3), check_names=False)
     pd.testing.assert_series_equal(matrix["c_lag2"], matrix["a"].clip(-0.5, 0.5).shift(2), check_names=False)
 
 

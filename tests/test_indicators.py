@@ -317,6 +317,48 @@ def test_numbers_are_checked_in_a_range():
         check_number("bbands", 2, 0, 1, "width")
 
 
+DAYS = pd.date_range("2024-01-01", periods=30, tz="UTC")
+NO_NUMBERS = [pd.Series(["1", "two"] * 15), ["a"] * 30, pd.Series(DAYS), DAYS - DAYS[0], np.arange(30) + 1j]
+NO_NUMBERS += [pd.DataFrame({"A": np.arange(30.0), "B": DAYS}), pd.Series([1.0, {}] * 15)]
+
+
+@pytest.mark.parametrize("wrong", NO_NUMBERS, ids=lambda x: type(x).__name__)
+def test_what_is_no_number_is_refused_in_a_sentence(wrong):
+    with pytest.raises(ParameterError, match="real numbers"):
+        sma(wrong, 5)
+
+
+def test_numbers_of_any_kind_are_taken_and_what_is_missing_is_a_hole():
+    x = pd.Series(np.arange(30.0) ** 2 % 7)
+    broken = x.where(x.index != 12)
+    kinds = ["float32", "int", "Int64", "Float64", "double[pyarrow]", object]
+    for kind in kinds:
+        same([sma(x.astype(kind), 5)], [sma(x, 5)], kind)
+    for kind in ["Int64", "Float64", "double[pyarrow]", object]:
+        same([sma(broken.astype(kind), 5)], [sma(broken, 5)], kind)
+    same([sma(np.ma.masked_array(x, x.index == 12), 5), sma(x.tolist(), 5)], [sma(broken, 5), sma(x, 5)])
+    same([sma(x > 3, 5)], [sma((x > 3) * 1.0, 5)])
+
+
+@EACH
+@pytest.mark.parametrize("price", [1e307, 1e-320])
+def test_prices_at_the_ends_of_what_a_float_holds_give_no_infinity(name, price):
+    frame = bars(200, price=price)
+    frame[["volume", "bid_size", "ask_size"]] *= min(price, 1e300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not any(np.isinf(out).any() for out in values(name, frame))
+
+
+def test_no_output_shares_memory_with_another_or_with_an_input():
+    frame = bars(60)
+    for name, f in INDICATORS.items():
+        arrays = [frame[k].to_numpy() for k in f.inputs] + values(name, frame)
+        count = len(f.outputs)
+        for i, out in enumerate(arrays[-count:], len(arrays) - count):
+            assert not any(np.shares_memory(out, a) for j, a in enumerate(arrays) if i != j), name
+
+
 def test_inputs_of_one_range_must_belong_together():
     x = bars(30).close
     panel = pd.DataFrame({"A": x, "B": x * 2})

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrr.core.errors import ParameterError
-from rrr.features.volatility import (
+from rrr.features.indicators import (
     atr,
     band_width,
     bollinger,

@@ -51,7 +51,7 @@ def _hull(x, n):
     out[start:] = _weighted(2 * half[start:] - whole[start:], int(np.sqrt(n)))
     return out
 
-
+# %% ../../nbs/90_app/12_bare_loops.ipynb #1ec742ee
 @njit(cache=True, nogil=True)
 def _by_volume(x, v, n):
     out, top, total = np.full(len(x), np.nan), 0.0, 0.0
@@ -122,7 +122,7 @@ def _close_volatility(x, n):
             out[i] = np.sqrt(max(squares - total * total / n, 0.0) / (n - 1))
     return out
 
-
+# %% ../../nbs/90_app/12_bare_loops.ipynb #a219e815
 @njit(cache=True, nogil=True)
 def _range_volatility(o, h, lo, c, n, body):
     out, total, parts = np.full(len(c), np.nan), 0.0, np.empty(len(c))
@@ -151,7 +151,7 @@ def _yang_zhang(o, h, lo, c, n):
             out[i] = np.sqrt(max(a + 0.145 * b + 0.855 * sums[4] / n, 0.0))
     return out
 
-
+# %% ../../nbs/90_app/12_bare_loops.ipynb #d9cf6453
 @njit(cache=True, nogil=True)
 def _hurst(x, n):
     out = np.full(len(x), np.nan)
@@ -210,7 +210,7 @@ def _cloud(h, lo, one, two, three, ahead):
     first[ahead:], second[ahead:] = ((conversion + base) / 2)[:-ahead], ((e + f) / 2)[:-ahead]
     return conversion, base, first, second
 
-
+# %% ../../nbs/90_app/12_bare_loops.ipynb #eba3a8ce
 @njit(cache=True, nogil=True)
 def _ranges(h, lo, c, n):
     spans = np.empty(len(c))
@@ -242,7 +242,7 @@ def _supertrend(h, lo, c, n, k):
         line[i], way[i] = bottom if up else top, 1.0 if up else -1.0
     return line, way
 
-
+# %% ../../nbs/90_app/12_bare_loops.ipynb #0b4d3e89
 @njit(cache=True, nogil=True)
 def _money_flow(h, lo, c, v, n):
     out, flow, top, total = np.full(len(c), np.nan), np.empty(len(c)), 0.0, 0.0

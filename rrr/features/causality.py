@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.errors import ParameterError, RRRError
 
 # %% ../../nbs/30_features/05_causality.ipynb #b8250c38
-class LookAheadError(RRRError):
+class LookAheadError(RRRError, AssertionError):
     "A value depends on bars after its own; `report` is the `Causality`"
 
     def __init__(self, report: "Causality"):
@@ -39,7 +39,8 @@ class Causality:
     bar: int | None = None  # number of the first offending bar
     time: object = None  # its label
     column: str | None = None
-    ahead: int | None = None  # later bars that move the value; None: up to the end of the sample
+    ahead: int | None = None  # how many later bars move the value
+    to_end: bool = False  # whether that is to the end of the sample
     known: object = None  # the value with the later bars
     alone: object = None  # the value without them, or with others
     how: str = ""  # how the later bars were taken away
@@ -53,18 +54,19 @@ class Causality:
             tried = f"{self.cuts:,} cuts and {self.changes:,} changed futures of {self.bars:,} bars"
             warm = "" if self.warmup is None else f", warm after {self.warmup:,} bars"
             return f"{self.name} is causal: nothing moved in {tried}{warm}."
-        reach = "to the end of the sample" if self.ahead is None else f"{self.ahead:,} bar{'s' * (self.ahead != 1)}"
+        reach = f"{self.ahead:,} bar{'s' * (self.ahead != 1)} ahead" + ", to the end of the sample" * self.to_end
         where = f"{self.column} at bar {self.bar:,}" + ("" if self.time is self.bar else f" ({self.time})")
         return (
             f"{self.name} looks ahead: {where} is {_worded(self.known)} with the later bars, "
-            f"{_worded(self.alone)} {self.how}; it looks {reach} ahead."
+            f"{_worded(self.alone)} {self.how}; it looks {reach}."
         )
 
     def to_dict(self) -> dict:
         "Plain values, for JSON."
         plain = {k: v for k, v in vars(self).items() if k != "curves"}
         for k in ("time", "known", "alone"):
-            plain[k] = plain[k] if isinstance(plain[k], (int, float, type(None))) else str(plain[k])
+            number = plain[k] is None or isinstance(plain[k], (int, float)) and np.isfinite(plain[k])
+            plain[k] = plain[k] if number else str(plain[k])
         return plain | {"notes": list(self.notes), "sentence": self.sentence()}
 
     def __repr__(self):

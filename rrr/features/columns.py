@@ -54,11 +54,25 @@ def check_number(
 LABELLED = (pd.Series, pd.DataFrame)
 
 
+def _floats(x: Values) -> np.ndarray:
+    "An input as float64, what is missing or masked as NaN; raise `ParameterError` for what is no number."
+    if isinstance(x, np.ma.MaskedArray):
+        x = x.astype(float).filled(np.nan)
+    plain = x if isinstance(x, LABELLED) else np.asarray(x)
+    kinds = plain.dtypes if isinstance(plain, pd.DataFrame) else [plain.dtype]
+    if wrong := [k for k in kinds if k.kind in "cmMSU"]:
+        raise ParameterError(f"an input must hold real numbers, not {wrong[0]}.")
+    try:
+        return plain.to_numpy(dtype=float) if isinstance(x, LABELLED) else plain.astype(float, copy=False)
+    except (TypeError, ValueError) as e:
+        raise ParameterError(f"an input must hold real numbers: {e}.") from None
+
+
 def as_arrays(
     *inputs: Values,
 ) -> list[np.ndarray]:  # float64, all of one shape, (n,) or (n, symbols)
-    "Inputs as float arrays; raise `ParameterError` where shapes or labels differ."
-    arrays = [x.to_numpy(dtype=float) if isinstance(x, LABELLED) else np.asarray(x, dtype=float) for x in inputs]
+    "Inputs as float arrays; raise `ParameterError` for what is no number, and where shapes or labels differ."
+    arrays = [_floats(x) for x in inputs]
     if arrays[0].ndim not in (1, 2) or any(a.shape != arrays[0].shape for a in arrays):
         raise ParameterError(f"inputs must share one shape, (n,) or (n, symbols), not {[a.shape for a in arrays]}.")
     labelled = [x.axes for x in inputs if isinstance(x, LABELLED)]
@@ -91,7 +105,9 @@ def run_kernel(
     if n and all(math.isfinite(a[0]) for a in arrays) and math.isfinite(kernel(*arrays, *params, *outs)):
         return
     finite = np.logical_and.reduce([np.isfinite(a) for a in arrays])
-    if n and finite.all():  # the sum of everything read was too large for a float
+    if n and finite.all():  # something was too large for a float
+        for out in outs:
+            out[np.isinf(out)] = np.nan
         return
     for out in outs:
         out.fill(np.nan)

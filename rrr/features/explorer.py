@@ -47,7 +47,7 @@ def indicator_values(
     if missing:
         raise ParameterError(f"{name} needs the columns {', '.join(wanted)}; the bars lack {', '.join(missing)}.")
     out = f(*(bars[k] for k in wanted), **defaults(name) | params)
-    names = [f"{name} {k}" for k in f.outputs] if len(f.outputs) > 1 else [name]
+    names = [name if k in (name, "value") else f"{name} {k}" for k in f.outputs]
     return pd.concat(list(out) if len(names) > 1 else [out], axis=1, keys=names)
 
 # %% ../../nbs/30_features/04_explorer.ipynb #762346a5

@@ -19,8 +19,9 @@ from .extremes import highest, lowest
 from .momentum import cci, cmo, momentum, roc, rsi, stochastic, stochastic_fast, stochastic_rsi
 from .momentum import ultimate_oscillator, williams_r
 from .trend import adx, aroon, aroon_oscillator, directional, ichimoku, parabolic_sar, supertrend
-from .volatility import atr, band_width, bollinger, donchian, garman_klass, keltner, natr, parkinson
-from .volatility import percent_b, realised_volatility, true_range, yang_zhang
+from .ranges import atr, natr, true_range
+from .volatility import band_width, bollinger, donchian, garman_klass, keltner, parkinson
+from .volatility import percent_b, realised_volatility, yang_zhang
 from .volume import ad, adosc, amihud, book_imbalance, cmf, mfi, obv, volume_zscore
 from .statistics import hurst, linreg_slope, stddev, zscore
 

@@ -24,7 +24,7 @@ import pandas as pd
 from ..core.errors import ParameterError
 from ..core.market import interval_ms
 from .definitions import INPUTS, Feature, as_feature, column_name, compute, feature, inputs_of
-from .definitions import log_returns, returns, sample_bars, warmup_of, zscore
+from .definitions import log_returns, returns, sample_bars, warmup_of
 from .timeframes import On, Panel, as_bars, interval_of, on
 
 # %% ../../nbs/30_features/06_matrix.ipynb #bc0c5f90

@@ -15,7 +15,7 @@ from numba import njit
 
 from .averages import sma_kernel
 from .columns import Values, apply, check_window, indicator
-from .extremes import extreme_stretch, poison_of, spare_of, stretch_of
+from .extremes import apart, extreme_stretch, poison_of, spare_of, stretch_of
 
 # %% ../../nbs/30_features/02_momentum.ipynb #38dc2dd1
 @njit(cache=True, nogil=True)
@@ -85,21 +85,27 @@ def cmo(
     return apply(balance_kernel, (x,), check_window("cmo", n, 2), -100.0)
 
 # %% ../../nbs/30_features/02_momentum.ipynb #734ec68d
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy")
+def _changes(new: np.ndarray, old: np.ndarray, relative: bool, out: np.ndarray) -> None:
+    if relative:
+        for i in range(len(out)):
+            change = (new[i] / old[i] - 1.0) * 100.0 if old[i] != 0.0 else 0.0
+            out[i] = change if abs(change) < np.inf else np.nan
+    else:
+        for i in range(len(out)):
+            out[i] = new[i] - old[i]
+
+
+@njit(cache=True, nogil=True)
 def change_kernel(x: np.ndarray, n: int, relative: bool, out: np.ndarray) -> float:
     "Fill `out` with changes over `n` values, in percent of the older one if `relative`."
+    size, poison = len(x), poison_of(x[:n])
     out[:n] = np.nan
-    new, old, target, total = x[n:], x[: max(len(x) - n, 0)], out[n:], 0.0
-    if relative:
-        for i in range(len(target)):
-            total += new[i]
-            change = (new[i] / old[i] - 1.0) * 100.0 if old[i] != 0.0 else 0.0
-            target[i] = change if abs(change) < np.inf else np.nan
-    else:
-        for i in range(len(target)):
-            total += new[i]
-            target[i] = new[i] - old[i]
-    return total * 0.0 + poison_of(x[:n])
+    for start in range(n, size, 1024):
+        new = x[start : min(start + 1024, size)]
+        _changes(new, x[start - n :], relative, out[start : start + len(new)])
+        poison += poison_of(new)
+    return poison
 
 # %% ../../nbs/30_features/02_momentum.ipynb #2e939884
 @indicator(lambda n: n)
@@ -137,7 +143,7 @@ def place_kernel(
         last, target, bases = close[start:stop], out[start:stop], tops if from_top else bottoms
         for i in range(len(target)):
             wide = tops[i] - bottoms[i]
-            part = 100.0 * (last[i] - bases[i]) / wide if wide != 0.0 else 0.0
+            part = 100.0 * (last[i] - bases[i]) / wide if apart(tops[i], bottoms[i]) else 0.0
             target[i] = part if abs(part) < np.inf else np.nan
         poison += poison_of(high[start:stop]) + poison_of(low[start:stop]) + poison_of(last)
     return poison
@@ -284,8 +290,9 @@ def cci_kernel(high: np.ndarray, low: np.ndarray, close: np.ndarray, n: int, out
             p[i] = h[i] + l[i] + c[i]
         _deviations(p, n, target, wide)
         for i in range(len(target)):
-            spread = 0.015 * wide[i]
-            target[i] = -target[i] / spread if spread != 0.0 else 0.0
+            still = 1e-14 * abs(n * p[i + n - 1] + target[i])
+            moved = abs(target[i]) > still and wide[i] > still
+            target[i] = -target[i] / (0.015 * wide[i]) if moved else 0.0
         poison += poison_of(p)
     return poison
 

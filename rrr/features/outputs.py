@@ -105,6 +105,8 @@ Columns = dict[str, np.ndarray]  # name -> values at the bars: float64, int64 (t
 
 def _plain_array(values) -> np.ndarray:
     "Values as floats, int64 times or objects with None for missing."
+    if values.dtype == np.float64:
+        return np.asarray(values)
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
     if isinstance(values, (pd.Series, pd.Index)) or not isinstance(values, np.ndarray):
@@ -134,9 +136,13 @@ def _plain_array(values) -> np.ndarray:
 
 def spread_out(values: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
     "Values at their bars, missing elsewhere."
-    if len(at) == n and (not n or (at[0] == 0 and at[-1] == n - 1 and (np.diff(at) == 1).all())):
-        return values
     filler = {"f": np.nan, "i": NAT}.get(values.dtype.kind)
+    if (k := len(at)) <= n and (not k or (at[0] == 0 and at[-1] == k - 1 and (at[1:] > at[:-1]).all())):
+        if k == n:
+            return values
+        out = np.empty(n, values.dtype)
+        out[:k], out[k:] = values, filler
+        return out
     out = np.full(n, filler, dtype=values.dtype)
     inside = (at >= 0) & (at < n)
     out[at[inside]] = values[inside]
@@ -157,13 +163,22 @@ class LabelReader:
         self.s, self.rules, self.single, self.noted = s, {}, False, set()
         self.singles = singles  # single values count, at the last bar
         self.turned: set[str] = set()  # paths of arrays with bars along the second axis
+        self.events: dict[tuple, bool] = {}  # columns of tables without labels -> whether rows are events
         self.ends = None if s.opens is None else close_times(s.opens)
+        self.every = np.arange(s.n)
+        self.stamps = s.labels.asi8 if isinstance(s.labels, pd.DatetimeIndex) else None
+
+    def _leading(self, index: pd.Index) -> bool:
+        "Whether labels are just those of the first bars."
+        if self.stamps is None or type(index) is not pd.DatetimeIndex or index.dtype != self.s.labels.dtype:
+            return False
+        return len(index) <= self.s.n and np.array_equal(index.asi8, self.stamps[: len(index)])
 
     def _bars_at(self, index: pd.Index) -> np.ndarray | None:
         "The bars that labels belong to, n for later ones; None where they are no labels of bars."
         s = self.s
-        if s.labels is not None and index is s.labels:
-            return np.arange(s.n)
+        if self._leading(index):
+            return self.every[: len(index)]
         times = label_times(index) if s.opens is not None else None
         if times is not None:
             at = np.maximum(s.opens.searchsorted(times, "right") - 1, 0)
@@ -182,20 +197,28 @@ class LabelReader:
                 names = x.index.droplevel(time_level(x.index)).map(str)
             return at, names
         if isinstance(x, pd.DataFrame) and self.s.opens is not None:
-            for j, kind in enumerate(x.dtypes):
-                if getattr(kind, "kind", "O") == "M":
-                    return self._bars_at(pd.DatetimeIndex(x.iloc[:, j])), None
+            stamps = [x.iloc[:, j] for j, kind in enumerate(x.dtypes) if getattr(kind, "kind", "O") == "M"]
+            found = [self._bars_at(pd.DatetimeIndex(t)) for t in stamps]
+            if found:  # events are known at the last of their times, rows of all bars at the first
+                events = self.events.get(tuple(x.columns), 2 * len(x) < self.s.n)
+                return (np.max(found, axis=0) if events else found[0]), None
         return None
 
     def _between(self, index: pd.Index, at: np.ndarray) -> np.ndarray | None:
-        "Which rows stand in a gap after a bar, where no bar opens; None where none does."
+        "Which rows stand where no bar opens, in a gap or inside a bar; None where none does."
         if self.s.opens is None or isinstance(index, pd.MultiIndex) or len(index) != len(at):
+            return None
+        if at.base is self.every:
             return None
         times = label_times(index)
         if times is None:
             return None
         inside = at < self.s.n
-        between = inside & (times >= self.ends[np.minimum(at, self.s.n - 1)])
+        at = np.minimum(at, self.s.n - 1)
+        between = inside & (times >= self.ends[at])
+        later = times - self.s.opens[at]
+        if len(np.unique(later[inside & ~between])) > 1:  # a finer grid, not stamps at the close
+            between |= inside & (later > 0)
         return between if between.any() else None
 
 # %% ../../nbs/30_features/05_outputs.ipynb #b537cb65
@@ -211,6 +234,8 @@ class ArrayReader(LabelReader):
         for path, x in leaves(answers[0][1]):
             if isinstance(x, np.ndarray) and x.ndim == 2 and x.shape[0] != whole == x.shape[1]:
                 self.turned.add(path)
+            if isinstance(x, pd.DataFrame):
+                self.events[tuple(x.columns)] = 2 * len(x) < whole
         sizes = [(n, {p: len(self._upright(p, x)) for p, x in leaves(a) if self._loose(x, n)}) for n, a in answers]
         for path, size in sizes[0][1].items():
             others = [(whole - n, found[path]) for n, found in sizes[1:] if path in found]
@@ -261,6 +286,17 @@ class ArrayReader(LabelReader):
             out[name] = spread_out(_plain_array(column), np.arange(len(column)) + rule, self.s.n)
 
 # %% ../../nbs/30_features/05_outputs.ipynb #f087d2f3
+def _named_columns(path: str, x: pd.Series | pd.DataFrame) -> Iterator[tuple[str, pd.Series | np.ndarray]]:
+    "The columns of a frame, or the Series itself, with their paths."
+    if isinstance(x, pd.Series):
+        yield path, x
+        return
+    block = x.to_numpy() if (x.dtypes == np.float64).all() else None
+    for j, c in enumerate(x.columns):
+        name = "/".join(map(str, c)) if isinstance(c, tuple) else str(c)
+        yield ".".join(filter(None, [path, name])), x.iloc[:, j] if block is None else block[:, j]
+
+
 class Reader(ArrayReader):
     "Reads answers for a sample into columns"
 
@@ -295,12 +331,8 @@ class Reader(ArrayReader):
             table = pd.DataFrame({"at": at, "name": "" if names is None else np.asarray(names)})
             number = table.groupby(["at", "name"]).cumcount().to_numpy()
             keys = [f"{a}{f'#{b}' if b else ''}" for a, b in zip(table["name"], number, strict=True)]
-        columns = [(path, x)] if isinstance(x, pd.Series) else [
-            (".".join(filter(None, [path, "/".join(map(str, c)) if isinstance(c, tuple) else str(c)])), x.iloc[:, j])
-            for j, c in enumerate(x.columns)
-        ]  # fmt: skip
-        for name, column in columns:
-            self.single |= str(column.dtype) in ("float32", "float16")
+        for name, column in _named_columns(path, x):
+            self.single |= column.dtype in (np.float32, np.float16)
             values = _plain_array(column)
             while name in out:
                 name += "'"
@@ -329,7 +361,8 @@ def difference(
     "Differences of two columns of values at bars."
     if a is None or b is None:
         there = (b if a is None else a)[:stop]
-        return np.where(missing(there), 0.0, np.inf)
+        nothing = missing(there) | (there == 0 if there.dtype.kind == "f" else False)
+        return np.zeros(stop) if nothing.all() else np.where(missing(there), 0.0, np.inf)
     a, b = a[:stop], b[:stop]
     if a.dtype.kind == b.dtype.kind == "f":
         if a.tobytes() == b.tobytes():

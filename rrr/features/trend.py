@@ -15,7 +15,7 @@ from numba import njit
 
 from .columns import Values, apply, check_number, check_window, indicator
 from .extremes import middle_kernel, poison_of
-from .volatility import atr_kernel, span
+from .ranges import atr_kernel, span
 
 # %% ../../nbs/30_features/02_trend.ipynb #f82ebf7e
 TINY = 1e-14  # TA-Lib's zero

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from .columns import Values, apply, check_window, indicator
-from .extremes import poison_of
+from .extremes import apart, poison_of
 from .statistics import check_ddof, chunk_of, window_sums, zscore_kernel
 
 # %% ../../nbs/30_features/02_volume.ipynb #7afc7d66
@@ -154,8 +154,9 @@ def _turnovers(
     for j in range(len(up)):
         price = (high[j + 1] + low[j + 1] + close[j + 1]) / 3.0
         flow = price * volume[j + 1]
-        up[j] = flow if price > before else flow * 0.0
-        both[j] = flow if price != before else flow * 0.0
+        moved = apart(price, before)
+        up[j] = flow if moved and price > before else flow * 0.0
+        both[j] = flow if moved else flow * 0.0
         before = price
 
 
@@ -198,7 +199,7 @@ def _impacts(close: np.ndarray, volume: np.ndarray, impact: np.ndarray, traded: 
         before, price, turnover = close[j], close[j + 1], close[j + 1] * volume[j + 1]
         known = before > 0.0 and price > 0.0 and 0.0 <= turnover < np.inf
         move = abs(price / before - 1.0) / turnover if turnover > 0.0 else 0.0
-        impact[j] = move if known else np.nan
+        impact[j] = move if known and move < np.inf else np.nan
         traded[j] = 1.0 if turnover > 0.0 else 0.0
 
 

@@ -29,7 +29,7 @@ def _ask(caller: Caller, s: Sample, start: int, stop: int, rules: Reader) -> dic
     except Exception:  # of any function: too short a window for it
         return None
     reader = Reader(window, singles=True)
-    reader.rules, reader.turned = rules.rules, rules.turned
+    reader.rules, reader.turned, reader.events = rules.rules, rules.turned, rules.events
     return _last(reader.read(answer, stop - start), window.n - 1)
 
 
