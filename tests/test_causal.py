@@ -1,6 +1,5 @@
 "Look-ahead checks: every planted leak is found and placed, no clean function is accused, whatever it returns."
 
-import inspect
 import os
 from collections import namedtuple
 from dataclasses import dataclass
@@ -714,8 +713,9 @@ def test_a_clean_function_is_not_accused(name):
         ("far_ahead", 0, 40),
         ("centred_window", 3, 3),
         ("only_after_bar_120", 120, 1),
-        ("by_length", 0, None),
-        ("full_sample_demeaned", 0, None),
+        ("by_length", 0, 159),
+        ("full_sample_demeaned", 0, 159),
+        ("filled_backwards", 0, 9),
         ("tiny", 4, 1),
         ("only_before_a_spike", 0, 1),
         ("gradient", 1, 1),
@@ -725,6 +725,7 @@ def test_the_first_bar_and_the_reach_are_told(name, bar, ahead):
     report = check_causal(LEAKS[name], SMALL)
     assert (report.causal, report.bar, report.ahead) == (False, bar, ahead)
     assert report.time == SMALL.index[bar]
+    assert report.to_end == (name in ("by_length", "full_sample_demeaned"))
 
 
 def test_the_column_and_both_values_are_told():
@@ -772,9 +773,63 @@ def test_a_join_of_intervals_may_use_a_long_bar_after_its_close_only(intervals):
         assert_causal(joined, intervals, dict(hours=0))
 
 
-def test_randomness_without_a_seed_is_another_error():
+def test_randomness_that_cannot_be_held_still_is_another_error():
     with pytest.raises(UnrepeatableError, match="two answers"):
-        assert_causal(lambda b: b.close + np.random.normal(size=len(b)), SMALL)
+        assert_causal(lambda b: b.close + np.random.default_rng().normal(size=len(b)), SMALL)
+
+
+def test_common_generators_are_held_still_and_left_as_they_were():
+    np.random.seed(1)
+    expected = np.random.random()
+    np.random.seed(1)
+    report = assert_causal(lambda b: b.close + np.random.normal(size=len(b)), SMALL)
+    assert report.causal and "not seeded" in repr(report)
+    assert np.random.random() != expected  # the first call drew from it as it pleased
+    with pytest.raises(LookAheadError):
+        assert_causal(lambda b: b.close.to_numpy()[np.random.permutation(len(b))], SMALL)
+
+
+def test_a_proof_of_nothing_says_so():
+    assert "proves little" in repr(check_causal(lambda b: b.close.rolling(500).mean(), SMALL))
+    assert "proves little" not in repr(check_causal(lambda b: b.close.rolling(50).mean(), SMALL))
+
+
+def test_a_finding_is_a_failed_assertion():
+    with pytest.raises(AssertionError, match="1 bar ahead"):
+        assert_causal(next_close, SMALL)
+
+
+def test_parameters_are_a_dict_or_words_and_windows_have_a_default():
+    f = INDICATORS["sma"]
+    assert assert_causal(f, SMALL, dict(n=9)) == assert_causal(f, SMALL, n=9)
+    assert assert_causal(f, SMALL).causal
+    with pytest.raises(ParameterError, match="unexpected keyword"):
+        assert_causal(lambda b: b.close, SMALL, windows=3)
+
+
+def test_a_length_that_is_refused_whatever_the_bars_is_no_leak():
+    def whole_days(b):
+        if len(b) % 24:
+            raise ValueError("whole days are wanted")
+        return b.close.rolling(24).mean()
+
+    assert check_causal(whole_days, SMALL.iloc[:144]).causal
+    assert "whatever they hold" in repr(check_causal(whole_days, SMALL.iloc[:150]))
+    with pytest.raises(LookAheadError):
+        assert_causal(lambda b: whole_days(b) + b.close.groupby(b.index.date).transform("max"), SMALL.iloc[:144])
+
+
+def test_every_bar_is_cut_at_up_to_two_thousand():
+    bars = mock(1500)
+
+    def at_one_bar(b):
+        out = b.close.diff()
+        if len(b) > 1234:
+            out.iloc[1233] = b.close.iloc[1234]
+        return out
+
+    report = check_causal(at_one_bar, bars)
+    assert (report.causal, report.bar, report.ahead) == (False, 1233, 1)
 
 
 def test_what_a_function_does_to_its_input_stays_with_it():
@@ -814,21 +869,31 @@ def test_warm_up_is_measured():
     assert 20 < spans[3] < 40 and 70 < spans[9] < 110  # (n + 1) / 2 * ln(1e9)
 
 
-def _filled(f) -> dict:
-    "A window of 7 for parameters without a default."
-    given = getattr(f, "params", {})
-    return {k: 7 for k, v in given.items() if v is inspect.Parameter.empty}
+def for_strategy(made, n=260):
+    "Bars as a strategy wants them: of several symbols, with the columns it reads"
+    if made.panel:
+        return {s: mock(n, symbol=s) for s in ("BTC-USD", "ETH-USD")}
+    rng = np.random.default_rng(0)
+    return mock(n).assign(**{k: 50 + rng.normal(0, 3, n).cumsum() for k in made.fields})
+
+
+def with_book(bars):
+    "Bars with sizes of an order book, for the indicator that reads them"
+    return bars.assign(bid_size=bars.volume + 1.0, ask_size=bars.volume.shift(1, fill_value=5.0) + 2.0)
+
+
+LOOKBACKS = dict(pairs=dict(n=60), strongest=dict(n=48, hold=24), calm_trend=dict(n=50))
+OURS = [k for k, s in REGISTRY.items() if s.function.__module__.startswith("rrr.")]
 
 
 @pytest.mark.parametrize("name", INDICATORS)
 def test_every_indicator_is_causal(name):
-    f = INDICATORS[name]
-    assert assert_causal(f, SMALL, _filled(f), most=90).causal
+    assert assert_causal(INDICATORS[name], with_book(SMALL)).causal
 
 
-@pytest.mark.parametrize("name", [k for k, s in REGISTRY.items() if s.function.__module__.startswith("rrr.")])
+@pytest.mark.parametrize("name", OURS)
 def test_every_strategy_is_causal(name):
-    assert assert_causal(REGISTRY[name], mock(260)).causal
+    assert assert_causal(REGISTRY[name], for_strategy(REGISTRY[name]), LOOKBACKS.get(name)).causal
 
 
 def test_a_strategy_that_looks_ahead_is_found():
@@ -849,6 +914,11 @@ def real():
         pytest.skip(f"no real market data in {folder} (set TEST_MARKET_DATA)")
     bars = pd.read_parquet(files[0]).set_index("ts")[["open", "high", "low", "close", "volume"]]
     return bars.rename_axis("timestamp").iloc[:220]
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+def test_every_indicator_is_causal_on_real_bars(name, real):
+    assert assert_causal(INDICATORS[name], with_book(real)).causal
 
 
 REAL_LEAKS = ["next_close", "centred_window", "only_before_a_crash", "only_without_volume", "tiny", "target_encoding"]

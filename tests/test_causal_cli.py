@@ -57,6 +57,22 @@ def test_what_is_registered_or_exported_is_checked_on_synthetic_bars(rrr, target
     assert "is causal" in out and "SYNTHETIC" in out
 
 
+@pytest.mark.parametrize(
+    ("target", "said"), [("pairs", "of two symbols"), ("calm_trend", "with sentiment made up"), ("strongest", "causal")]
+)
+def test_what_a_strategy_wants_besides_bars_is_made_up(rrr, target, said):
+    code, out, _ = rrr(
+        "check", "causal", target, "--bars", 100, "-p", "n=50", *(["-p", "hold=24"] * (target == "strongest"))
+    )
+    assert code == 0 and "is causal" in out and said in out
+
+
+def test_several_symbols_are_not_made_up_beside_bars_of_one(rrr, tmp_path):
+    mock(90).to_csv(tmp_path / "bars.csv")
+    code, out, err = rrr("check", "causal", "pairs", "--data", tmp_path / "bars.csv")
+    assert code == 1 and out == "" and "several symbols" in err and "assert_causal" in err
+
+
 def test_a_leak_is_told_with_bar_column_and_reach_and_code_1(rrr, features):
     code, out, err = rrr("check", "causal", f"{features}:tomorrow", "--bars", 120)
     assert code == 1

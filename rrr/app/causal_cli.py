@@ -93,14 +93,34 @@ def _bars(symbol: str | None, interval: str | None, data: Path | None, count: in
     bars = MockDataSource().get_historical_data("BTC-USD", count, interval_ms(interval) // 1000)
     return bars, f"SYNTHETIC {interval} bars"
 
+# %% ../../nbs/90_app/09_causal_cli.ipynb #f37cae73
+def _wanted(f, bars, source: str, made_up: bool):
+    "The bars in the form that a strategy wants, and what they are called."
+    import numpy as np
 
-def _params(f, given: dict) -> dict:
-    "Parameters for a function: those given, and 14 for a window of an indicator that has no default."
-    import inspect
+    if getattr(f, "panel", False) is True:
+        if not made_up:
+            raise ParameterError(
+                f"{f.name} trades several symbols: leave out --symbol and --data to check it on SYNTHETIC bars of two, "
+                "or call assert_causal(f, {symbol: frame})."
+            )
+        from rrr.data.mock import MockDataSource
 
-    wanted = getattr(f, "params", None)
-    wanted = wanted if isinstance(wanted, dict) else {}
-    return {k: 14 for k, v in wanted.items() if v is inspect.Parameter.empty} | given
+        step = int((bars.index[1] - bars.index[0]).total_seconds())
+        symbols = ("BTC-USD", "ETH-USD")
+        return {
+            s: MockDataSource().get_historical_data(s, len(bars), step) for s in symbols
+        }, f"{source} of two symbols"
+    from rrr.features.calls import COLUMNS
+
+    read = [
+        *(getattr(f, "fields", None) or ()),
+        *(k for k in getattr(f, "inputs", ()) if k != "x" and k not in COLUMNS),
+    ]
+    lacking = [k for k in read if k not in bars]
+    rng = np.random.default_rng(0)
+    made = {k: np.clip(50 + rng.normal(0, 4, len(bars)).cumsum(), 1, 100) for k in lacking}
+    return bars.assign(**made), source + f" with {', '.join(lacking)} made up" * bool(lacking)
 
 # %% ../../nbs/90_app/09_causal_cli.ipynb #bb340115
 @check_app.command("causal")
@@ -110,7 +130,7 @@ def check_causal(
     symbol: Annotated[str | None, typer.Option(help="Stored market, such as BTC-USD; SYNTHETIC bars if left out.")] = None,
     interval: Annotated[str | None, typer.Option(help="Length of a bar; 1h for SYNTHETIC ones.")] = None,
     data: Annotated[Path | None, typer.Option(help="File of bars instead, of any known format.")] = None,
-    bars: Annotated[int, typer.Option(min=8, help="How many bars, the latest.")] = 500,
+    bars: Annotated[int | None, typer.Option(min=8, help="How many bars, the latest; 500, or what a strategy needs to begin.")] = None,
     param: Annotated[list[str], typer.Option("--param", "-p", help="Parameter name=value, may be repeated.")] = [],  # noqa: B006
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -123,11 +143,13 @@ def check_causal(
     from rrr.features import causal
 
     given, functions = read_pairs(param), find_functions(target)
-    frame, source = _bars(symbol, interval, data, bars)
+    needed = [250 + f.warmup(**given) for f in functions.values() if hasattr(f, "space")]
+    frame, source = _bars(symbol, interval, data, bars or max([500, *needed]))
     reports, skipped = [], {}
     for name, f in functions.items():
         try:
-            reports.append(causal.check_causal(f, frame, _params(f, given)))
+            wanted, source = _wanted(f, frame, source, not (symbol or data))
+            reports.append(causal.check_causal(f, wanted, given))
         except RRRError as e:
             if len(functions) == 1:
                 raise

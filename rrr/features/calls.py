@@ -126,7 +126,7 @@ def _class_state(c: type) -> dict:
         if not k.startswith("__") and not callable(v) and not hasattr(type(v), "__get__") and not k.startswith("_abc_")
     }
 
-
+# %% ../../nbs/30_features/05_calls.ipynb #91e2c611
 class Memory(pickle.Pickler):
     "The mark of all that a function can reach and a call could change"
 

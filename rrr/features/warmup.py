@@ -30,6 +30,7 @@ def _ask(caller: Caller, s: Sample, start: int, stop: int, rules: Reader) -> dic
         return None
     reader = Reader(window, singles=True)
     reader.rules, reader.turned, reader.events = rules.rules, rules.turned, rules.events
+    reader.numbers = rules.numbers
     return _last(reader.read(answer, stop - start), window.n - 1)
 
 
