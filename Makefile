@@ -45,6 +45,7 @@ clean: ## remove caches and build output; data/, reports/ and .venv stay
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@links="$$($(BIN)/pip config list 2>/dev/null | sed -nE "s/.*find-links='(.*)'/\1/p" | sort -u | paste -sd, -)"; \
 	 $${links:+env UV_FIND_LINKS="$$links"} $(BIN)/uv pip install -q --compile-bytecode -p $(BIN)/python -c constraints.txt -e '.[$(@F)]'
+	@$(BIN)/python -c 'from rrr.backtest.warm import warm; warm(print)'
 	@touch $@ $(if $(filter %/dev,$@),.venv/research)
 
 # The tests open every page in a real browser.

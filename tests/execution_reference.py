@@ -76,7 +76,7 @@ class Reference:
         later = 1 + (self.costs.latency_bars if latency is None else latency)
         o = Ticket(len(self.tickets), symbol, quantity, self.bar + later, **more)
         if o.type == "trailing_stop":
-            o.extreme = o.extreme or self.mark[symbol]
+            o.extreme = o.extreme or self.mark[symbol] or (inf if o.buys else 0.0)
             o.stop = o.extreme * (1 + o.trail if o.buys else 1 - o.trail)
         self.tickets.append(o)
         return o
@@ -90,11 +90,17 @@ class Reference:
             self.meet(rows)
         self.end_bar(bar)
         for request in requests:
-            self.book(**request, status="rejected" if self.halted else "open")
+            self.ask(**request)
         for s, target in enumerate(targets):
             if bar[s] and not self.halted:
                 self.decide(s, target, brackets, limits and limits[s])
         self.bar += 1
+
+    def ask(self, symbol, quantity, **more):
+        size, mark = tradable(abs(quantity), self.costs.lot), self.mark[symbol]
+        small = size == 0 or (mark > 0 and size * mark < self.costs.min_notional)
+        o = self.book(symbol, size if quantity > 0 else -size, **more)
+        o.status = "rejected" if self.halted or small else "open"
 
     def begin(self, bar, open_ms, funding):
         day = open_ms // DAY_MS
@@ -128,7 +134,7 @@ class Reference:
             if row:
                 self.mark[s] = row[0]
                 if c.participation:
-                    self.room[s] = c.participation * row[4]
+                    self.room[s] = c.participation * (row[4] if row[4] > 0 else 0)
         for phase in ("open", "stops", "limits", "late"):
             for buys in (False, True):
                 seen = set()
@@ -143,7 +149,7 @@ class Reference:
             if rows[o.symbol] and o.active_from <= self.bar:
                 if o.tif in ("ioc", "fok") and (o.type == "limit" or o.triggered):
                     o.status = "cancelled"
-                elif o.type == "trailing_stop" and not o.triggered:
+                elif o.type == "trailing_stop" and not o.triggered and not o.fresh:
                     o.extreme = min(o.extreme, rows[o.symbol][2]) if o.buys else max(o.extreme, rows[o.symbol][1])
                     o.stop = o.extreme * (1 + o.trail if o.buys else 1 - o.trail)
                 o.rested, o.fresh = True, False
@@ -161,7 +167,9 @@ class Reference:
         bad = (lambda p: p >= o.stop) if o.buys else (lambda p: p <= o.stop)
         if phase == "open":
             return open_ if bad(open_) else None
-        return o.stop if phase == ("late" if o.fresh else "stops") and bad(high if o.buys else low) else None
+        if phase != ("late" if o.fresh else "stops") or not bad(high if o.buys else low):
+            return None
+        return open_ if bad(open_) and not o.fresh else o.stop
 
     def fill(self, o, reference, phase, volume):
         c, s = self.costs, o.symbol
@@ -265,7 +273,7 @@ class Reference:
                     child = self.book(s, -now, type=kind, stop=level, oco=("of", o.number), reduce_only=True,
                                       attached=True, trail=share, extreme=price)  # fmt: skip
                     child.active_from = self.bar + self.costs.bracket_delay_bars
-                    child.fresh, child.rested = phase != "open", True
+                    child.fresh, child.rested = phase != "open" and self.costs.bracket_delay_bars == 0, True
         if o.status == "filled" and o.type in ("stop_loss", "trailing_stop"):
             self.cooled[s] = self.bar + self.risk.cooldown_bars
             self.stops.append(self.bar)

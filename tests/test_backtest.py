@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict
 from decimal import Decimal
 
 import numpy as np
@@ -18,10 +19,13 @@ from markets import frame, gapped, mock, store, ticks, walk, wanting
 
 import rrr
 from rrr.backtest.metrics import drawdown, longest_drawdown_days, performance, round_trips, sharpe_ratio, sortino_ratio
-from rrr.backtest.run import backtest, code_hash, run_row, save, thin
+from rrr.backtest.run import backtest, code_hash, run_row, save, stored_terms, thin
+from rrr.backtest.warm import PARTS, cold, warm
 from rrr.core.errors import DataError, NotFoundError, ParameterError
 from rrr.core.market import interval_ms
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
+from rrr.execution.risk import Risk
+from rrr.execution.sizing import Sizing
 from rrr.store.bars import epoch_ms
 from rrr.store.runs import get_backtest, list_backtests
 from rrr.strategy.contract import Signal, Strategy, get_strategy
@@ -77,7 +81,18 @@ def test_a_run_without_a_trade_has_undefined_figures_and_no_error():
     m = b.metrics
     assert len(b.orders) == len(b.fills) == len(b.trades) == 0 and (b.equity == 100_000).all()
     undefined = {k for k, v in m.items() if math.isnan(v)}
-    assert undefined == {"sharpe", "sortino", "calmar", "hit_rate", "profit_factor", "expectancy", "holding_days"}
+    ratios = {
+        "sharpe",
+        "sharpe_error",
+        "probabilistic_sharpe",
+        "sortino",
+        "calmar",
+        "omega",
+        "tail_ratio",
+        "skew",
+        "kurtosis",
+    }
+    assert undefined == ratios | {"hit_rate", "profit_factor", "payoff", "expectancy", "holding_days"}
     assert b.trades.entry_time.dtype == b.trades.exit_time.dtype == "datetime64[ms, UTC]"
 
 
@@ -154,7 +169,6 @@ def test_capital_that_cannot_be_held_is_refused(capital):
         (lambda: backtest("sma_cross", walk(20), dict(fats=3)), ParameterError, "did you mean 'fast'"),
         (lambda: backtest("sma_cross", walk(20), dict(fast=2.5)), ParameterError, "whole number"),
         (lambda: backtest("sma_cross", walk(20), dict(fast=9, slow=3)), ParameterError, "shorter than slow"),
-        (lambda: backtest(wanting([0.5, -0.1]), walk(20)), ParameterError, "wants -0.1 at 2024-01-01 01:00.*only long"),
         (lambda: backtest(wanting([1.01]), walk(20)), ParameterError, "beyond"),
         (lambda: backtest("buy_and_hold", walk(20), interval="1x"), ParameterError, "interval '1x'"),
         (lambda: backtest("buy_and_hold", frame_without_attrs()), ParameterError, "interval is not known"),
@@ -344,7 +358,8 @@ def by_formula(b) -> dict[str, float]:
 )
 def test_metrics_are_those_of_the_formulas(bars, costs):
     b = backtest("sma_cross", bars, CROSS, costs)
-    assert b.metrics == pytest.approx(by_formula(b), rel=1e-9)
+    plain = by_formula(b)
+    assert {k: b.metrics[k] for k in plain} == pytest.approx(plain, rel=1e-9)
 
 
 def test_ratios_of_returns_that_do_not_vary_are_undefined():
@@ -455,7 +470,7 @@ def test_a_stored_run_comes_back_as_it_was():
     run, trades = get_backtest(db, name)
     row, rows = run_row(b, name)
     assert {k: run[k] for k in row} == row and [{k: t[k] for k in r} for t, r in zip(trades, rows, strict=True)] == rows
-    assert run["costs"] == {"fee_bps": 10.0, "slippage_bps": 0.0, "lot": 0.001, "min_notional": 0.0}
+    assert run["costs"] == asdict(Costs(lot=0.001)) and run["seed"] is None
     assert list_backtests(db)[0] == 1 and save(b, db, "mine") == "mine" and list_backtests(db)[0] == 2
     with pytest.raises(NotFoundError):
         get_backtest(db, "other")
@@ -479,3 +494,286 @@ def test_a_run_says_what_it_is():
 def test_a_signal_of_whole_numbers_is_traded():
     s = Strategy(lambda bars: Signal(pd.Series(1, bars.index)), lambda: 1, {})
     assert len(backtest(s, walk(9)).fills) == 1
+
+
+# More than targets of one symbol
+
+
+LOOP = dict(risk=Risk(max_drawdown=0.999999))  # a rule that hardly ever acts, but that only the loop knows
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    wishes=st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0, -0.4, -1.0, NAN]), min_size=1, max_size=12),
+    seed=st.integers(0, 999),
+    fee=st.sampled_from([0, 10, 300]),
+    slip=st.sampled_from([0, 7]),
+    spread=st.sampled_from([0, 4]),
+    lot=st.sampled_from([0.0, 0.01, 1.0]),
+    least=st.sampled_from([0.0, 500.0]),
+)
+def test_the_quick_way_and_the_loop_keep_the_same_books(wishes, seed, fee, slip, spread, lot, least):
+    costs, bars = Costs(fee, slip, lot, least, spread_bps=spread), walk(60, seed, spread=0.03)
+    a, b = backtest(wanting(wishes), bars, costs=costs), backtest(wanting(wishes), bars, costs=costs, **LOOP)
+    assert a.quick and not b.quick
+    if "ruin" in {f.code for f in a.findings} or b.drawdown.min() < -0.99:
+        return
+    for name in ("equity", "cash", "position"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert a.metrics == pytest.approx(b.metrics, rel=0, abs=0, nan_ok=True)
+    pd.testing.assert_frame_equal(a.fills, b.fills)
+
+
+def test_shorts_earn_from_a_fall_and_are_told_as_trips():
+    bars = frame([100, 100, 90, 80], [100, 95, 85, 80])
+    b = backtest(wanting([-1, NAN, 0, NAN]), bars, costs=Costs(0, 0), capital=1000)
+    assert b.position.tolist() == [0, -10, -10, 0] and b.equity.tolist() == [1000, 1050, 1150, 1200]
+    (trip,) = b.trades.itertuples()
+    assert (trip.quantity, trip.entry_price, trip.exit_price, trip.pnl) == (-10, 100, 80, 200)
+    assert b.exposure.tolist() == pytest.approx([0, -950 / 1050, -850 / 1150, 0])
+
+
+def test_a_limit_waits_for_its_price_and_a_trailing_stop_follows():
+    bars = frame([100, 101, 99, 105, 110, 104], [100, 101, 99, 108, 110, 100])
+
+    def wish(b):
+        "A limit below the market, then trail."
+        return Signal(pd.Series(1.0, b.index), limit=99.5, trailing_stop=0.05)
+
+    b = backtest(Strategy(wish, lambda: 1, {}), bars, costs=Costs(0, 0), capital=1000)
+    bought, sold = b.fills.iloc[0], b.fills.iloc[1]
+    assert bought.price == 99 and bought.reason == "order" and b.fills.index[0] == bars.index[2]
+    assert sold.price == 104 and sold.reason == "trailing_stop" and b.fills.index[1] == bars.index[5]
+    assert b.orders.type.tolist()[:2] == ["limit", "trailing_stop"] and b.orders.limit.iloc[0] == 99.5
+
+
+@pytest.fixture
+def panel():
+    "Three symbols: one whole, one listed late, one that dies while it is held"
+    bars = {k: walk(120, seed=i, price=10.0 + i) for i, k in enumerate(("A-USD", "B-USD", "C-USD"))}
+    return bars | {"B-USD": bars["B-USD"].iloc[40:], "C-USD": bars["C-USD"].iloc[:80]}
+
+
+def spread_out(bars):
+    "A share of each symbol that steps up and down"
+    step = np.where(np.arange(len(bars)) // 10 % 2, 0.3, 0.2)
+    return Signal(pd.DataFrame({s: step for s in bars.symbols}, bars.index))
+
+
+STEPPED = Strategy(spread_out, lambda: 1, {}, panel=True)
+
+
+def test_a_dead_symbol_is_said_and_keeps_its_last_price(panel):
+    b = backtest(STEPPED, panel, costs=Costs(slippage_bps=5))
+    codes = [f.code for f in b.findings]
+    assert codes.count("late") == codes.count("dead") == codes.count("stuck") == 1
+    said = {f.code: f.text for f in b.findings}
+    assert (
+        "B-USD: no bars before 2024-01-02 16:00" in said["late"]
+        and "C-USD: no bars after 2024-01-04 07:00" in said["dead"]
+    )
+    held = b.position["C-USD"]
+    assert held.iloc[-1] == held.iloc[79] > 0 and (b.position["B-USD"].iloc[:41] == 0).all()
+    last = panel["C-USD"].close.iloc[-1]
+    value = b.cash + sum(b.position[s] * b.close[s].fillna(0) for s in b.symbols)
+    np.testing.assert_allclose(b.equity, value, rtol=1e-12)
+    assert b.close["C-USD"].iloc[-1] == last and b.symbol == "A-USD,B-USD,C-USD"
+
+
+def test_no_symbol_trades_where_it_has_no_bar(panel):
+    b = backtest(STEPPED, panel)
+    for symbol, bars in panel.items():
+        times = b.fills.index[b.fills.symbol == symbol]
+        assert len(times) > 2 and times.isin(bars.index).all()
+    assert set(b.orders.symbol) == set(panel) and set(b.trades.symbol) == set(panel)
+
+
+def test_the_order_of_the_symbols_does_not_matter_where_cash_suffices(panel):
+    a, b = backtest(STEPPED, panel), backtest(STEPPED, dict(reversed(panel.items())))
+    np.testing.assert_allclose(a.equity, b.equity, rtol=1e-12)
+    assert a.hashes["data"] != b.hashes["data"] or a.symbols == b.symbols
+
+
+def test_a_panel_is_refused_where_one_of_it_is_wrong(panel):
+    with pytest.raises(DataError, match="B-USD: bars must be in time order"):
+        backtest(STEPPED, panel | {"B-USD": panel["B-USD"].iloc[::-1]})
+    with pytest.raises(DataError, match="give bars as"):
+        backtest(STEPPED, {}, interval="1h")
+    with pytest.raises(ParameterError, match="costs are not given for C-USD"):
+        backtest(STEPPED, panel, costs={"A-USD": Costs(), "B-USD": Costs()})
+    with pytest.raises(DataError, match="no bars of C-USD from the asked start"):
+        backtest(STEPPED, panel, start_ms=int(epoch_ms(panel["A-USD"].index)[100]))
+    with pytest.raises(ParameterError, match="several symbols cannot be stored"):
+        save(backtest(STEPPED, panel), None)
+
+
+def test_costs_may_differ_by_symbol(panel):
+    b = backtest(
+        STEPPED, panel, costs={"A-USD": Costs(fee_bps=0), "B-USD": Costs(fee_bps=50), "C-USD": Costs(fee_bps=0)}
+    )
+    paid = b.fills.groupby("symbol").fee.sum()
+    assert paid["A-USD"] == paid["C-USD"] == 0 < paid["B-USD"] == pytest.approx(b.costs_paid["fees"])
+
+
+def test_the_benchmark_of_a_panel_holds_equal_parts(panel):
+    held = backtest(STEPPED, panel).benchmark
+    assert len(held.fills) == 3 and held.orders.target.tolist() == pytest.approx([1 / 3] * 3)
+    assert 0.95 < held.metrics["beta"] / held.metrics["exposure"] < 1.05 or held.metrics["beta"] > 0
+
+
+def test_a_panel_warms_up_like_a_single_symbol(panel):
+    whole = {k: walk(120, seed=i) for i, k in enumerate(("A-USD", "B-USD"))}
+    b = backtest("pairs", whole, dict(n=50), start_ms=int(epoch_ms(whole["A-USD"].index)[60]))
+    assert len(b.bars) == len(b.equity) == 60 and b.target.notna().all(axis=None) or b.target.isna().any(axis=None)
+    assert b.bars.index[0] == whole["A-USD"].index[60] and (b.equity.iloc[0] == 100_000)
+
+
+def test_funding_and_interest_are_paid_and_told_apart():
+    bars = frame([100] * 6, [100] * 6)
+    rates = pd.Series([0.01, 0.02], [bars.index[2], bars.index[3] + pd.Timedelta("30min")])
+    b = backtest(wanting([1, *[NAN] * 5]), bars, costs=Costs(0, 0), capital=1000, funding=rates)
+    assert b.cash.tolist() == [1000, 0, -10, -10, -30, -30] and b.equity.iloc[-1] == 970
+    assert b.costs_paid == {"fees": 0, "slippage": 0, "funding": pytest.approx(30), "interest": pytest.approx(0)}
+    year = Costs(0, 0, borrow_bps_year=876_000)  # a hundredth of the value an hour
+    short = backtest(wanting([-1, *[NAN] * 5]), bars, costs=year, capital=1000)
+    assert short.costs_paid["interest"] == pytest.approx(40) and short.equity.iloc[-1] == pytest.approx(960)
+    with pytest.raises(ParameterError, match="funding is given for X-USD"):
+        backtest("buy_and_hold", bars, funding=rates.to_frame("X-USD"))
+
+
+def test_borrowed_money_enlarges_gain_and_loss():
+    bars = frame([100, 100, 110], [100, 100, 110])
+    b = backtest(
+        wanting([1, NAN, NAN]), bars, costs=Costs(0, 0), capital=1000, sizing=Sizing(fraction=2, cap=2), leverage=2
+    )
+    assert b.position.iloc[-1] == 20 and b.cash.iloc[-1] == -1000 and b.equity.iloc[-1] == 1200 and b.quick
+
+
+def test_sizing_is_a_share_an_amount_or_a_volatility():
+    bars = walk(400, spread=0.02)
+    half = backtest("buy_and_hold", bars, sizing=Sizing(fraction=0.5))
+    assert half.exposure.iloc[1] == pytest.approx(0.5, abs=0.02) and half.target.eq(1).all()
+    cash = backtest("buy_and_hold", bars, sizing=Sizing("cash", cash=5000))
+    assert cash.fills.value.iloc[0] == pytest.approx(5000, rel=0.02) and not cash.quick
+    calm = backtest("buy_and_hold", bars, sizing=Sizing("volatility", volatility=0.5, window=50))
+    assert calm.fills.index[0] == bars.index[51] and calm.exposure.iloc[51:].max() < 0.5
+
+
+def test_a_risk_rule_sells_out_and_is_told():
+    bars = frame([100, 100, 80, 80, 120], [100, 90, 75, 80, 120])
+    b = backtest("buy_and_hold", bars, costs=Costs(0, 0), capital=1000, risk=Risk(max_drawdown=0.2))
+    assert b.position.tolist() == [0, 10, 10, 0, 0] and b.equity.iloc[-1] == 800
+    assert {"risk"} <= {f.code for f in b.findings} and "a risk rule sold out" in " ".join(f.text for f in b.findings)
+
+
+def test_ruin_is_told():
+    bars = frame([100, 100, 100, 300], [100, 100, 250, 300])
+    b = backtest(wanting([-1, NAN, NAN, NAN]), bars, costs=Costs(0, 0), capital=1000)
+    assert b.equity.tolist() == [1000, 1000, -500, -500] and [f.code for f in b.findings] == ["ruin"]
+    assert math.isnan(b.metrics["sharpe"]) and b.metrics["total_return"] == -1.5
+
+
+def test_orders_that_come_to_nothing_are_told():
+    poor = backtest(wanting([1, NAN]), frame([99, 101], [99, 101]), costs=Costs(0, 0, lot=1), capital=100)
+    assert [f.code for f in poor.findings] == ["unfilled"] and "1 order ended" in poor.findings[0].text
+    silent = backtest("sma_cross", walk(20))
+    assert [f.code for f in silent.findings] == ["silent"] and silent.metrics["total_return"] == 0
+
+
+def test_gaps_are_counted():
+    bars = walk(50)
+    b = backtest("buy_and_hold", bars.drop(bars.index[[10, 11, 30]]))
+    (gap,) = b.findings
+    assert (gap.code, gap.rows, gap.first_ms) == ("gap", 3, int(epoch_ms(bars.index)[10]))
+    assert "3 bars absent in 2 gaps, first at 2024-01-01 10:00" in gap.text and gap.text in b._repr_html_().replace(
+        "&#x27;", "'"
+    )
+
+
+def test_blocked_data_are_told_on_the_run():
+    bars = walk(20)
+    bars.attrs = bars.attrs | {"blocked": ("price_unit",)}
+    with pytest.raises(DataError, match="price_unit"):
+        backtest("buy_and_hold", bars)
+    b = backtest("buy_and_hold", bars, accept_blocked=True)
+    assert b.blocked == ("price_unit",) and [f.code for f in b.findings] == ["blocked"] and b.benchmark.blocked
+
+
+def test_columns_that_a_strategy_reads_belong_to_the_data():
+    rule = Strategy(lambda bars: Signal((bars.mood > 0.5).astype(float)), lambda: 1, {}, fields=("mood",))
+    bars = walk(60)
+    moody, other = (bars.assign(mood=np.random.default_rng(i).random(60), more=1.0) for i in (0, 1))
+    for x in (moody, other):
+        x.attrs = bars.attrs
+    a, b = backtest(rule, moody), backtest(rule, other)
+    assert a.hashes["data"] != b.hashes["data"] and list(a.bars.columns) == [*bars.columns, "mood"]
+    assert a.hashes["data"] == backtest(rule, moody).hashes["data"]
+    assert a.findings == ()
+    ends = moody.assign(mood=moody.mood.where(np.arange(60) < 50))
+    ends.attrs = bars.attrs
+    (told,) = backtest(rule, ends).findings
+    assert (
+        told.code == "column"
+        and "mood: not known at 10 bars of 60, first at 2024-01-03 02:00, and not after" in told.text
+    )
+    with pytest.raises(ParameterError, match="reads the column mood"):
+        backtest(rule, bars)
+
+
+def test_detail_bars_of_no_use_are_refused():
+    bars = walk(20)
+    with pytest.raises(DataError, match="shorter interval"):
+        backtest("buy_and_hold", bars, detail=bars)
+    with pytest.raises(ParameterError, match="detail bars must be given for"):
+        backtest("buy_and_hold", bars, detail={"X-USD": walk(20, interval="1m")})
+
+
+def test_a_run_under_rules_is_stored_and_read_back():
+    bars = mock(900)
+    rules = dict(sizing=Sizing(fraction=0.5), risk=Risk(max_drawdown=0.3), tiers=((0, 1, 2), (1e6, 0, 1)), seed=7)
+    b, db = backtest("sma_cross", bars, CROSS, Costs(lot=0.001), **rules), store(bars)
+    run, _ = get_backtest(db, save(b, db))
+    assert run["seed"] == 7 and stored_terms(run["costs"]) == {
+        "costs": b.costs, "tiers": [[0, 1, 2], [1e6, 0, 1]], "sizing": rules["sizing"], "risk": rules["risk"],
+    }  # fmt: skip
+    again = backtest("sma_cross", bars, CROSS, **stored_terms(run["costs"]))
+    assert again.metrics == pytest.approx(b.metrics, rel=0, abs=0, nan_ok=True)
+    with pytest.raises(DataError, match="cannot be repeated"):
+        stored_terms(run["costs"] | {"inputs": ["0123"]})
+
+
+def test_frames_of_the_log_say_what_happened():
+    b = backtest(wanting([1, 0.5, 0, 1]), walk(40), costs=Costs(slippage_bps=20))
+    fills = b.fills
+    assert (
+        fills.side.tolist()[:3] == ["buy", "sell", "sell"] and (fills.reason == "order").all() and not fills.maker.any()
+    )
+    opens = b.bars.open.reindex(fills.index)
+    np.testing.assert_allclose(fills.slippage, (fills.price - opens).abs() * fills.quantity.abs(), rtol=1e-12)
+    assert fills.position.tolist() == b.position.reindex(fills.index).tolist()
+    assert b.metrics["slippage_paid"] == pytest.approx(b.costs_paid["slippage"])
+    assert b.orders.decided_at.dtype == b.orders.filled_at.dtype == "datetime64[ms, UTC]"
+    assert (b.orders.decided_at <= b.orders.filled_at)[b.orders.status != "open"].all() and (
+        b.orders.type == "market"
+    ).all()
+
+
+def test_the_code_hash_is_read_once_while_nothing_changes(monkeypatch):
+    s = get_strategy("buy_and_hold")
+    before = code_hash(s)
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda _: pytest.fail("read again"))
+    assert code_hash(s) == before
+
+
+# Compiled ahead of time
+
+
+def test_what_is_compiled_is_not_compiled_again_and_nothing_is_said(tmp_path):
+    for part, _ in PARTS.values():
+        part()
+    said = []
+    assert cold() == [] and warm(said.append) == 0.0 and said == []
+    code = "from rrr.backtest.warm import cold; print(*sorted(cold()), sep=',')"
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    assert fresh.strip().split(",") == sorted(PARTS)

@@ -1,6 +1,7 @@
 "The engine books what the venue did and nothing else, stops when they disagree, and says how every order ended."
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from markets import frame, walk, wanting
 from stores import dump
 
 from rrr.core.errors import DataError, ExchangeError, ParameterError
-from rrr.core.trading import Fill, Order, OrderStatus, Portfolio, Position, Side
+from rrr.core.trading import Fill, Order, OrderStatus, OrderType, Portfolio, Position, Side, TimeInForce
 from rrr.engine.engine import FLUSH, Books, Engine, order_id
 from rrr.engine.exchange import Bar, PaperExchange
 from rrr.engine.replay import replay
@@ -192,6 +193,23 @@ def test_a_wish_to_be_short_is_refused_before_anything_is_ordered(db):
     assert s.orders() == []
 
 
+@pytest.mark.parametrize("name", ["limit", "stop_loss", "take_profit", "trailing_stop"])
+def test_a_signal_with_more_than_targets_is_refused_before_anything_is_ordered(db, name):
+    s, plain = Session(db, [1.0]), wanting([1.0])
+    asking = lambda bars, **params: replace(plain(bars, **params), **{name: bars.close * 0.01})  # noqa: E731
+    asking.name = "asking"
+    s.engine.strategy = asking
+    with pytest.raises(ParameterError, match="asking asks for limits, stops or targets of its orders"):
+        s.step()
+    assert s.orders() == []
+
+
+@pytest.mark.parametrize("costs", [Costs(participation=0.1), Costs(latency_bars=1)], ids=["participation", "latency"])
+def test_costs_that_the_engine_cannot_trade_under_are_refused(db, costs):
+    with pytest.raises(ParameterError, match="participation and latency_bars must be 0"):
+        Session(db, [1.0], costs=costs)
+
+
 # What is written
 
 
@@ -203,6 +221,16 @@ def test_an_order_carries_what_decided_it(db):
     assert (order["strategy_id"], order["target"], order["side"]) == ("wishful", D("0.25"), "buy")
     assert (order["order_type"], order["time_in_force"], order["price"]) == ("market", "gtc", None)
     assert order["created_at"] == START + timedelta(hours=1)
+
+
+def test_an_order_of_any_type_is_recorded_with_its_prices_and_time_in_force(db):
+    accounts.open_account(db, "session", D(1000), 0)
+    name, stop_limit = order_id("session", SYMBOL, HOUR), OrderType.stop_limit
+    order = Order(name, SYMBOL, Side.buy, D(1), HOUR, D(1), stop_limit, "", TimeInForce.day, D("101.5"), D("100.25"))
+    accounts.record_order(db, "session", order)
+    (row,) = accounts.list_orders(db, "session")[1]
+    assert (row["order_type"], row["time_in_force"]) == ("stop_limit", "day")
+    assert (row["price"], row["stop_price"]) == (D("101.5"), D("100.25"))
 
 
 def test_the_same_session_gives_the_same_rows_again(db):
@@ -297,14 +325,14 @@ def test_wherever_a_session_is_cut_off_its_rows_fit_together(db):
 
 
 def test_a_session_that_fails_keeps_what_it_had_booked_and_says_why(db, monkeypatch):
-    match = PaperExchange._match
+    meet = PaperExchange.on_bar
 
-    def failing(venue, order, bar):
-        match(venue, order, bar)
+    def failing(venue, bar):
+        meet(venue, bar)
         if len(venue._fills) == 3:
             venue._cash += 1
 
-    monkeypatch.setattr(PaperExchange, "_match", failing)
+    monkeypatch.setattr(PaperExchange, "on_bar", failing)
     bars = walk(30)
     with pytest.raises(ExchangeError, match="our books say"):
         replay(wanting([1.0, 0.0]), {}, bars, int(epoch_ms(bars.index)[0]), Costs(), D(1000), db)

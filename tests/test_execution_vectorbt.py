@@ -14,6 +14,7 @@ from rrr.execution.kernel import new_trader, run_targets
 from rrr.execution.loop import new_book, run_orders
 from rrr.execution.orders import FILL, FILL_REASONS, FLAT, ORDER, SIBLING, TAKE_PROFIT, order_rows
 from rrr.execution.risk import Risk
+from rrr.execution.sizing import Sizing
 
 vbt = pytest.importorskip("vectorbt")
 pytestmark = pytest.mark.filterwarnings("ignore")  # vectorbt's own calls
@@ -196,3 +197,53 @@ def test_three_symbols_with_shared_cash(seed, n, fee, slippage):
     np.testing.assert_allclose(curves.equity, np.asarray(p.value()).ravel(), rtol=1e-9, atol=1e-6)
     np.testing.assert_allclose(curves.position, np.asarray(p.assets()), rtol=1e-9, atol=1e-9)
     assert set(fills["reason"]) <= {FILL_REASONS.index("order")}
+
+
+@FEW
+@given(SEED, N, FEE, SLIPPAGE, st.sampled_from(["targetpercent", "targetvalue", "value"]), st.booleans())
+def test_shares_and_values_that_vectorbt_sizes_by_itself(seed, n, fee, slippage, kind, short):
+    "from_orders sized at the close of the decision: shares of equity, fixed amounts, and amounts on top"
+    bars, rng = bars_of(seed, n, spread=0.01), np.random.default_rng(seed)
+    close, sizing = bars[3][:, 0], Sizing("cash", cash=2000.0) if kind == "targetvalue" else None
+    target = rng.choice([NAN, NAN, 0.0, 0.5, 0.25, 0.9] + [-0.5, -0.25] * short, (n, 1))
+    target[-1] = NAN
+    costs, size = Costs(fee_bps=fee, slippage_bps=slippage), target[:, 0] * (1.0 if kind == "targetpercent" else 2000.0)
+    if kind == "value":
+        size[~(size > 0)] = NAN
+        asked = wishes(
+            requests=order_rows([dict(decided=t, quantity=size[t] / close[t]) for t in np.flatnonzero(size == size)])
+        )
+    else:
+        asked, standing = wishes(target), 0.0
+        for t in range(n):  # a target is ordered when it changes
+            size[t] = NAN if target[t, 0] == standing else size[t]
+            standing = standing if math.isnan(target[t, 0]) else target[t, 0]
+    m = market(*bars, np.full((n, 1), 1e9), 3_600_000 * np.arange(n))
+    book, curves = run_orders(new_book(1e4, costs, 1, sizing=sizing), m, asked)
+    before = np.r_[close[:1], close[:-1]]
+    p = vbt.Portfolio.from_orders(
+        close, np.r_[NAN, size[:-1]], size_type=kind, price=bars[0][:, 0], val_price=before, fees=costs.fee,
+        slippage=costs.slippage, init_cash=1e4, freq="1h",
+    )  # fmt: skip
+    assume((np.asarray(p.cash()) > 1).all())  # where cash is short, vectorbt and a margin account differ
+    assert_same(book.fills[: book.account[0]["fills"]], curves.cash, curves.equity, p)
+
+
+@FEW
+@given(SEED, st.integers(5, 60), FEE, SLIPPAGE)
+def test_signals_in_both_directions(seed, n, fee, slippage):
+    "from_signals with entries and exits of longs and shorts, which turn a position over; nothing accumulates"
+    bars, rng = bars_of(seed, n, spread=0.01), np.random.default_rng(seed)
+    close = bars[3][:, 0]
+    target = rng.choice([NAN] * 6 + [0.0, 0.4, -0.4], (n, 1))
+    target[-1] = NAN
+    costs = Costs(fee_bps=fee, slippage_bps=slippage)
+    fills, curves = general(bars, wishes(target), costs)
+    long, short, out = (shift(target[:, 0] == x) for x in (0.4, -0.4, 0.0))
+    size = np.r_[NAN, np.maximum(0.0, 0.4 * curves.equity[:-1] / close[:-1])]
+    p = vbt.Portfolio.from_signals(
+        close, entries=long, exits=out, short_entries=short, short_exits=out, price=bars[0][:, 0], size=size,
+        fees=costs.fee, slippage=costs.slippage, init_cash=1e4, freq="1h", upon_opposite_entry="reverse",
+        accumulate=False,
+    )  # fmt: skip
+    assert_same(fills, curves.cash, curves.equity, p)

@@ -11,8 +11,11 @@ from rrr.backtest import vbt
 from rrr.backtest.run import backtest
 from rrr.backtest.sheet import crosscheck_table
 from rrr.backtest.vbt import crosscheck, independent, to_vectorbt
+from rrr.core.errors import ParameterError
 from rrr.data.files import read_bars
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
+from rrr.execution.sizing import Sizing
+from rrr.strategy.contract import Signal, Strategy
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # vectorbt's own calls
 NAN = math.nan
@@ -165,6 +168,57 @@ def test_a_figure_that_only_one_side_defines_is_a_difference(monkeypatch):
     check = crosscheck(b)
     assert check.loc["Sharpe ratio", "vectorbt, our fills: difference"] == math.inf
     assert "DIFFER" in crosscheck_table(check)
+
+
+# Shorts, exits inside the bar, several symbols
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shorts_and_turns_are_accounted_alike(seed):
+    wishes = np.random.default_rng(seed).choice([-1, -0.5, 0, 0.5, 1, NAN], 100)
+    b = backtest(wanting(wishes), walk(300, seed=seed), costs=Costs(slippage_bps=5))
+    assert (b.position < 0).any() and "vectorbt alone" not in assert_agree_on_fills(b)
+
+
+def assert_agree_on_fills(b) -> pd.DataFrame:
+    "Vectorbt's accounting of our fills only"
+    check = crosscheck(b)
+    assert (check["vectorbt, our fills: difference"] < 1e-9).all(), check.to_string()
+    return check
+
+
+def test_an_exit_inside_the_bar_of_its_entry_is_a_second_column():
+    rule = Strategy(
+        lambda bars: Signal((bars.close * 0 + 1).where(bars.close > bars.open, 0.0), stop_loss=0.004), lambda: 1, {}
+    )
+    bars = walk(400, seed=5, spread=0.02)
+    b = backtest(rule, bars, costs=Costs(slippage_bps=5))
+    twice = b.fills.index.duplicated().sum()
+    assert twice > 5 and to_vectorbt(b).orders.count() == len(b.fills)
+    check = assert_agree_on_fills(b)
+    assert "Round trips" not in check.index
+
+
+def test_several_symbols_share_the_cash_in_the_order_of_our_fills():
+    bars = {k: mock(900, symbol=k, seed=i) for i, k in enumerate(("BTC-USD", "ETH-USD", "SOL-USD"))}
+    bars["SOL-USD"] = bars["SOL-USD"].iloc[200:]
+    for name, params, part in (
+        ("pairs", dict(n=50, enter=1.0), ["BTC-USD", "SOL-USD"]),
+        ("strongest", dict(n=48, hold=24), list(bars)),
+    ):
+        b = backtest(name, {k: bars[k] for k in part}, params, Costs(slippage_bps=2))
+        assert len(b.fills) > 20
+        assert_agree_on_fills(b)
+
+
+def test_what_vectorbt_does_not_know_is_refused():
+    bars = walk(60)
+    with pytest.raises(ParameterError, match="funding or interest"):
+        to_vectorbt(backtest(wanting([-1]), bars, costs=Costs(borrow_bps_year=500)))
+    with pytest.raises(ParameterError, match="borrows cash"):
+        to_vectorbt(backtest("buy_and_hold", bars, sizing=Sizing(fraction=2, cap=2), leverage=2))
+    with pytest.raises(ParameterError, match="only do long targets"):
+        independent(backtest(wanting([-1]), bars))
 
 
 # Real markets

@@ -163,7 +163,11 @@ def _matrix(ours: Calls, talib: Calls, n: int, count: int, threads: int) -> dict
 
         told = turns({"rrr": all_of(ours), "talib": all_of(talib)}, count)
     ns = {f"{k}_ns": round(v[0] / n * 1e9, 1) for k, v in told.items()}
-    return {"what": f"twelve, {threads} thread{'s' * (threads > 1)}"} | ns | {"times_talib": round(1 / told["talib"][1], 2)}
+    return (
+        {"what": f"twelve, {threads} thread{'s' * (threads > 1)}"}
+        | ns
+        | {"times_talib": round(1 / told["talib"][1], 2)}
+    )
 
 
 def _linear(ours: Calls, n: int) -> dict:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from .page import chart_html, page_html
+from ..backtest.page import boxed, chart_html, page_html
 from ..core.errors import JobError, ParameterError
 from ..core.market import parse_time, to_datetime
 
@@ -31,12 +31,6 @@ def _markdown(source: str, attachments: dict | None = None) -> str:
 
     renderer = IPythonRenderer(escape=False, exclude_anchor_links=True, attachments=attachments or {})
     return MarkdownWithMath(renderer=renderer).render(source)
-
-
-def _boxed(page: str) -> str:
-    "Put each table into a box of its own that scrolls."
-    page = re.sub(r"<table\b", '<div class="scroll" tabindex="0"><table', page, flags=re.I)
-    return re.sub(r"</table\s*>", "</table></div>", page, flags=re.I)
 
 
 def _pre(text: str) -> str:
@@ -66,12 +60,12 @@ def _data(data: dict) -> str:
     if _WIDGET in data:
         return ""
     if "text/html" in data:
-        return _boxed(data["text/html"])
+        return boxed(data["text/html"])
     for mime in _IMAGES:
         if mime in data:
             return _image(mime, data[mime])
     if "text/markdown" in data:
-        return _boxed(_markdown(data["text/markdown"]))
+        return boxed(_markdown(data["text/markdown"]))
     return _pre(data["text/plain"]) if "text/plain" in data else ""
 
 
@@ -101,7 +95,7 @@ def _blocks(cells: list) -> Iterator[str]:
         elif cell["cell_type"] == "markdown" and not DROPPED & set(cell["metadata"].get("tags", [])):
             source = cell["source"] if titled else re.sub(r"\A\s*# .*\n?", "", cell["source"])
             titled = titled or source != cell["source"]
-            yield _boxed(_markdown(source, cell.get("attachments")))
+            yield boxed(_markdown(source, cell.get("attachments")))
 
 # %% ../../nbs/90_app/01_report.ipynb #956f622e
 def _write(path: Path, text: str) -> Path:

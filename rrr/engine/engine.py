@@ -99,6 +99,10 @@ class Engine:
         costs: Costs,  # for sizing: lot and minimum notional
         books: Books,
     ):
+        if costs.participation or costs.latency_bars:
+            raise ParameterError(
+                "the engine knows no partial fills and no latency: participation and latency_bars must be 0."
+            )
         self.strategy, self.params = strategy, strategy.params(params)
         self.window = strategy.warmup(**self.params)
         self.exchange, self.costs, self.books = exchange, costs, books
@@ -115,7 +119,12 @@ class Engine:
             self._drop_unfilled(bar)
         self.books.mark(bar)
         window = history if len(history) <= self.window else history.iloc[-self.window :]
-        target = float(self.strategy(Bars(window), **self.params).target.to_numpy(dtype=float)[-1])
+        signal = self.strategy(Bars(window), **self.params)
+        if not signal.market_only:
+            raise ParameterError(
+                f"{self.strategy.name} asks for limits, stops or targets of its orders: the engine trades plain targets."
+            )
+        target = float(signal.target.to_numpy(dtype=float)[-1])
         if target < 0:
             raise ParameterError(f"{self.strategy.name} wants {target}: only long positions (0 to 1).")
         b, c = self.books, self.costs

@@ -56,7 +56,7 @@ def replay(
         venue = PaperExchange(symbol, capital, costs)
         books = Books(db, account, symbol, capital, int(opens[first]))
         engine = Engine(strategy, params, venue, costs, books)
-        history, prices = bars[OHLCV], bars[["open", "close"]].to_numpy(dtype=float)
+        history, prices = bars[OHLCV], bars[["open", "close", "high", "low", "volume"]].to_numpy(dtype=float)
         history.attrs = {}  # pandas would copy them at every step of every strategy
         for i in range(first, len(bars)):
             bar = Bar(int(opens[i]), int(opens[i]) + step, *prices[i].tolist())

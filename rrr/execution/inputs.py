@@ -51,6 +51,24 @@ def _table(x, n: int | None = None) -> np.ndarray:
     return x
 
 
+def _check_bars(prices: list[np.ndarray], volume: np.ndarray) -> None:
+    "Raise `DataError` for prices and volumes that cannot be."
+    missing = np.isnan(prices[-1])
+    if any((np.isnan(x) != missing).any() or (x <= 0).any() or np.isinf(x).any() for x in prices):
+        raise DataError("prices must be finite and above 0, and a bar has all of them or none.")
+    if (volume < 0).any() or np.isinf(volume).any():
+        raise DataError("volumes must be finite numbers from 0 on.")
+
+
+def _complete(fine: list[np.ndarray], start: np.ndarray, bars: list[np.ndarray]) -> None:
+    "Give a symbol that has no finer bar inside a bar, where others have some, the bar itself."
+    seen = np.vstack([np.zeros((1, fine[0].shape[1]), dtype=int), np.cumsum(~np.isnan(fine[0]), axis=0)])
+    none = (seen[start[1:]] == seen[start[:-1]]) & ~np.isnan(bars[3]) & (np.diff(start) > 0)[:, None]
+    t, s = np.nonzero(none)
+    for x, whole in zip(fine, (bars[0], bars[1], bars[2], bars[4]), strict=True):
+        x[start[t], s] = whole[t, s]
+
+# %% ../../nbs/55_execution/08_inputs.ipynb #f4bd0340
 def market(
     open_, high, low, close, volume,  # shape (n,) or (n, S)
     open_ms,  # shape (n,), UTC
@@ -64,19 +82,21 @@ def market(
     times, no_rows = np.ascontiguousarray(open_ms, dtype=np.int64), np.empty((0, symbols))
     if any(x.shape != (n, symbols) for x in bars) or times.shape != (n,) or (np.diff(times) <= 0).any():
         raise DataError("open, high, low, close and volume need one shape, and open_ms a rising time for each row.")
-    missing = np.isnan(bars[3])
-    if any((np.isnan(x) != missing).any() or (x <= 0).any() for x in bars[:4]):
-        raise DataError("prices must be above 0, and a bar has all of them or none.")
+    _check_bars(bars[:4], bars[4])
     start, fine = np.empty(0, dtype=np.int64), [no_rows] * 4
     if detail is not None:
         *columns, detail_ms = detail
-        fine, detail_ms = [_table(x) for x in columns], np.asarray(detail_ms, dtype=np.int64)
+        fine, detail_ms = [_table(x).copy() for x in columns], np.asarray(detail_ms, dtype=np.int64)
         if step_ms <= 0 or any(x.shape != (len(detail_ms), symbols) for x in fine) or (np.diff(detail_ms) <= 0).any():
             raise DataError("detail bars need the columns of the bars, rising times, and step_ms of the bars.")
         inside = np.searchsorted(times, detail_ms, "right") - 1
         if len(detail_ms) and (inside.min() < 0 or (detail_ms >= times[inside] + step_ms).any()):
             raise DataError("a detail bar opens outside all bars.")
+        _check_bars(fine[:3], fine[3])
         start = np.searchsorted(detail_ms, np.append(times, times[-1:] + step_ms)).astype(np.int64)
+        for x in fine:
+            x[np.isnan(bars[3])[inside]] = np.nan  # what has no bar is not traded
+        _complete(fine, start, bars)
     return Market(*bars, times, no_rows if funding is None else _table(funding, n), start, *fine)
 
 

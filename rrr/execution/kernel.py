@@ -12,7 +12,7 @@ from numba import njit
 from .costs import COST, Costs, cost_table
 from .match import fill, fill_market
 from .orders import BLANK, BY_ORDER, BY_RUIN, CASH, FILL, FILLED, MARKET, NONE, OPEN, ORDER, REJECTED
-from .quantities import exact, opening_cash, stepped, tradable
+from .quantities import INNER, exact, opening_cash, stepped, tradable
 from .sizing import decide, order_quantity
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #8fd63e3e
@@ -39,107 +39,131 @@ def new_trader(
     return trader
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #a179a557
-@njit(cache=True, nogil=True)
-def _grown(log: np.ndarray, count: int) -> np.ndarray:
-    "The log, with room for row `count`."
-    if count < len(log):
-        return log
-    larger = np.empty(2 * count, dtype=log.dtype)
-    larger[:count] = log
+@njit(**INNER)
+def _grown(log: np.ndarray) -> np.ndarray:
+    "The log with twice the room."
+    larger = np.empty(2 * len(log), dtype=log.dtype)
+    for k in range(len(log)):
+        larger[k] = log[k]
     return larger
 
-
+# %% ../../nbs/55_execution/07_kernel.ipynb #f28dad4b
 _BLANK = BLANK
 
 
-@njit(cache=True, nogil=True)
-def _placed(orders: np.ndarray, trader: np.void, bar: int, quantity: float, target: float) -> np.ndarray:
-    "Log the order that waits for the next open."
-    k = trader.orders
-    trader.pending, trader.orders = quantity, k + 1
-    if len(orders) > 0:
-        orders = _grown(orders, k)
-        orders[k] = _BLANK[0]
-        o = orders[k]
-        o.id, o.decided, o.active_from, o.quantity, o.target = k, bar, bar + 1, quantity, target
-        o.type, o.status = MARKET, OPEN
-    return orders
+@njit(**INNER)
+def _placed(o: np.void, number: int, bar: int, quantity: float, target: float) -> None:
+    "Write the order that waits for the next open into a blank row."
+    o.id, o.decided, o.active_from, o.quantity, o.target = number, bar, bar + 1, quantity, target
+    o.type, o.status = MARKET, OPEN
 
-# %% ../../nbs/55_execution/07_kernel.ipynb #f28dad4b
-@njit(cache=True, nogil=True)
-def _traded(orders, fills, trader, bar, reference, price, paid, cash, position, lot, by):
-    "Book the new cash and position of the trader; log order and fill."
-    moved = stepped(position - trader.position, lot)
-    value, k, f = exact(abs(cash - trader.cash + paid)), trader.orders - 1, trader.fills
-    if moved != 0.0 and len(fills) > 0:
-        fills = _grown(fills, f)
-        row = fills[f]
-        row.order, row.bar, row.symbol, row.maker, row.reason = (k if by == BY_ORDER else -1), bar, 0, False, by
-        row.quantity, row.price, row.value, row.fee, row.position = moved, price, value, paid, position
-        row.slippage = abs(moved) * abs(price - reference)
-    if by == BY_ORDER and len(orders) > 0:
-        o = orders[k]
-        o.filled_at, o.ended, o.filled, o.price, o.value, o.fee = (
-            bar,
-            bar,
-            moved,
-            (price if moved != 0.0 else 0.0),
-            value,
-            paid,
-        )
-        o.status = FILLED if moved != 0.0 else REJECTED
-        o.reason = NONE if moved == o.quantity else CASH
-    trader.cash, trader.position = cash, position
-    trader.fills += 1 if moved != 0.0 else 0
-    return fills
+
+@njit(**INNER)
+def _done(o: np.void, bar: int, moved: float, price: float, value: float, paid: float) -> None:
+    "Write what became of an order."
+    o.filled_at, o.ended = bar, bar
+    o.filled, o.price, o.value, o.fee = moved, price if moved != 0.0 else 0.0, value, paid
+    o.status = FILLED if moved != 0.0 else REJECTED
+    o.reason = NONE if moved == o.quantity else CASH
+
+
+@njit(**INNER)
+def _told(f: np.void, order: int, bar: int, reference: float, price: float, moved: float, value: float, paid: float,
+          position: float, cash: float) -> None:  # fmt: skip
+    "Write a fill, -1 for the order where none asked for it."
+    f.order, f.bar, f.symbol, f.maker, f.reason = order, bar, 0, False, BY_ORDER if order >= 0 else BY_RUIN
+    f.quantity, f.price, f.value, f.fee, f.position, f.cash = moved, price, value, paid, position, cash
+    f.slippage = abs(moved) * abs(price - reference)
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #5c2145a3
-BLOCK = 32  # bars looked over at once
+BLOCK = 16  # bars looked over at once
 
 
-@njit(cache=True, nogil=True)
-def _quiet(target: np.ndarray, t: int, standing: float) -> int:
-    "The first bar from `t` on that is not in a whole block without a new target."
-    while t + BLOCK <= len(target):
+@njit(**INNER)
+def _next_news(target: np.ndarray, t: int, standing: float) -> int:
+    "The first bar from `t` on with a new target, NaN being none; the number of bars if there is none."
+    n = len(target)
+    if t < n and (target[t] < standing or target[t] > standing):
+        return t
+    while t + BLOCK <= n:
         news = 0
-        for wish in target[t : t + BLOCK]:
-            news |= (wish == wish) & (wish != standing)
+        for k in range(BLOCK):
+            wish = target[t + k]
+            news |= (wish < standing) | (wish > standing)
         if news:
             break
         t += BLOCK
+    while t < n and not (target[t] < standing or target[t] > standing):
+        t += 1
     return t
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _next_decision(
     close: np.ndarray, target: np.ndarray, t: int, cash: float, position: float, standing: float, cost: np.void
 ) -> tuple[int, float, float, bool]:  # the bar, the quantity ordered at its close, the target standing, and ruin
     "The first close from bar `t` on that orders something or finds no equity; the number of bars if none does."
-    n, risky, busy = len(close), position < 0.0 or cash < 0.0, t + BLOCK
+    n, risky = len(close), position < 0.0 or cash < 0.0
     while t < n:
-        if not risky and t > busy and (t & 7) == 0:
-            t = _quiet(target, t, standing)
-            if t == n:
-                break
-        elif risky and cash + position * close[t] <= 0.0:
-            return t, 0.0, standing, True
-        wish = target[t]
-        if wish == wish and wish != standing:
-            quantity, standing = decide(wish, standing, cash, position, close[t], cost.lot, cost.min_notional)
-            if quantity != 0.0:
-                return t, quantity, standing, False
-        t += 1
+        u = _next_news(target, t, standing)
+        if risky:
+            for k in range(t, min(u + 1, n)):
+                if cash + position * close[k] <= 0.0:
+                    return k, 0.0, standing, True
+        if u == n:
+            break
+        quantity, standing = decide(target[u], standing, cash, position, close[u], cost.lot, cost.min_notional)
+        if quantity != 0.0:
+            return u, quantity, standing, False
+        t = u + 1
     return n, 0.0, standing, False
 
-
-@njit(cache=True, nogil=True)
-def _write(at: np.ndarray, a: int, b: int, x: float) -> None:
-    "Write one balance for the bars from `a` to before `b`, if it is asked for."
-    if len(at) > 0:
-        for k in range(a, b):
-            at[k] = x
-
 # %% ../../nbs/55_execution/07_kernel.ipynb #e60b23cf
+@njit(**INNER)
+def _trade(open_, close, target, cost, leverage, a, orders, fills, cash_at, position_at, equity_at, t) -> int:
+    "Trade from bar `t` on; return the bar to go on from, which is the number of bars unless a log is full."
+    n, first, log_orders, log_fills = len(close), a.bar, len(orders) > 0, len(fills) > 0
+    while t < n:
+        coming = 2 if a.pending != 0.0 else 1  # fills: of the order that waits, and by ruin
+        if (log_orders and a.orders == len(orders)) or (log_fills and a.fills + coming > len(fills)):
+            return t
+        if a.pending != 0.0:
+            price = open_[t] * (1.0 + cost.slippage) if a.pending > 0.0 else open_[t] * (1.0 - cost.slippage)
+            paid, cash, after = fill(a.pending, a.cash, a.position, price, cost.fee, cost.lot, leverage, True, 0.0, 0.0)
+            moved, value = stepped(after - a.position, cost.lot), exact(abs(cash - a.cash + paid))
+            if log_orders:
+                _done(orders[a.orders - 1], first + t, moved, price, value, paid)
+            if moved != 0.0 and log_fills:
+                _told(fills[a.fills], a.orders - 1, first + t, open_[t], price, moved, value, paid, after, cash)
+            a.fills += 1 if moved != 0.0 else 0
+            a.cash, a.position, a.pending = cash, after, 0.0
+        u, quantity, ruin, cash, position = n, 0.0, False, a.cash, a.position
+        if not a.ruined:
+            u, quantity, a.standing, ruin = _next_decision(close, target, t, cash, position, a.standing, cost)
+        upto = u if ruin else min(u + 1, n)
+        for k in range(t, upto if len(cash_at) > 0 else t):
+            cash_at[k] = cash
+        for k in range(t, upto if len(position_at) > 0 else t):
+            position_at[k] = position
+        for k in range(t, upto if len(equity_at) > 0 else t):
+            equity_at[k] = cash + position * close[k]
+        if quantity != 0.0:
+            if log_orders:
+                orders[a.orders] = _BLANK[0]
+                _placed(orders[a.orders], a.orders, first + u, quantity, target[u])
+            a.pending, a.orders = quantity, a.orders + 1
+        if ruin:  # the position is closed at this close, which the next turn writes
+            price, moved = close[u], stepped(-position, cost.lot)
+            paid = exact(abs(position) * price * cost.fee)
+            a.cash, a.position, a.ruined = exact(cash + position * price - paid), 0.0, True
+            if moved != 0.0 and log_fills:
+                value = exact(abs(a.cash - cash + paid))
+                _told(fills[a.fills], -1, first + u, price, price, moved, value, paid, 0.0, a.cash)
+            a.fills += 1 if moved != 0.0 else 0
+        t = upto
+    return t
+
+# %% ../../nbs/55_execution/07_kernel.ipynb #b88fe681
 @njit(cache=True, nogil=True)
 def run_targets(
     open_: np.ndarray,  # shape (n,)
@@ -155,41 +179,16 @@ def run_targets(
     equity_at: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # the logs, larger if they had to grow; `account` counts their rows
     "Trade the targets over the bars."
-    n, t, trader, cost, first = len(close), 0, account[0], costs[0], account[0].bar
-    while t < n:
-        if trader.pending != 0.0:
-            reference, quantity = open_[t], trader.pending
-            price = reference * (1.0 + cost.slippage) if quantity > 0.0 else reference * (1.0 - cost.slippage)
-            paid, cash, after = fill(
-                quantity, trader.cash, trader.position, price, cost.fee, cost.lot, leverage, True, 0.0, 0.0
-            )
-            fills = _traded(orders, fills, trader, first + t, reference, price, paid, cash, after, cost.lot, BY_ORDER)
-            trader.pending = 0.0
-        cash, position = trader.cash, trader.position
-        if trader.ruined:
-            u, quantity, ruin = n, 0.0, False
-        else:
-            u, quantity, trader.standing, ruin = _next_decision(close, target, t, cash, position, trader.standing, cost)
-        upto = u if ruin else min(u + 1, n)
-        _write(cash_at, t, upto, cash)
-        _write(position_at, t, upto, position)
-        if len(equity_at) > 0:
-            for k in range(t, upto):
-                equity_at[k] = cash + position * close[k]
-        if quantity != 0.0:
-            orders = _placed(orders, trader, first + u, quantity, target[u])
-        t = upto
-        if ruin:
-            value, trader.ruined = abs(position) * close[t], True
-            paid = exact(value * cost.fee)
-            cash = exact(cash + position * close[t] - paid)
-            fills = _traded(orders, fills, trader, first + t, close[t], close[t], paid, cash, 0.0, cost.lot, BY_RUIN)
-            upto = t + 1
-            _write(cash_at, t, upto, cash)
-            _write(position_at, t, upto, 0.0)
-            _write(equity_at, t, upto, cash)
-            t = upto
-    trader.bar += n
+    a, t = account[0], np.int64(0)
+    while t < len(close):
+        t = _trade(
+            open_, close, target, costs[0], leverage, a, orders, fills, cash_at, position_at, equity_at, t
+        )  # fmt: skip
+        if t < len(close) and len(orders) > 0 and a.orders == len(orders):
+            orders = _grown(orders)
+        if t < len(close) and len(fills) > 0 and a.fills + 2 > len(fills):
+            fills = _grown(fills)
+    a.bar += len(close)
     return orders, fills
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #fdbe7f9d

@@ -11,13 +11,28 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .book import DAYS, Book, close_up, end, end_live, log_fill, meet, new_book, place
+from ..core.errors import DataError
+from rrr.execution.book import (
+    ALL,
+    ANY,
+    DAYS,
+    NO,
+    NOBODY,
+    Book,
+    close_up,
+    end,
+    end_live,
+    log_fill,
+    meet,
+    new_book,
+    place,
+)
 from .costs import Costs, fee_fraction
 from .inputs import Market, Wishes, market, wishes
 from .match import touched, trail
 from .orders import BLANK, BY_RUIN, CANCELLED, DAY, EXPIRED, FILL, FILL_REASONS, GTC, LIMIT, OPEN, REJECTED
-from .orders import REPLACED, RISK, RUIN, TIME, TRAILING_STOP
-from .quantities import exact, stepped
+from .orders import REPLACED, RISK, RUIN, SMALL, TIME, TRAILING_STOP
+from .quantities import INNER, exact, stepped, tradable
 from .risk import adds, capped, lost_too_much, stopped_too_often
 from .sizing import decide_on
 
@@ -26,7 +41,7 @@ DAY_MS = 86_400_000
 _BLANK = BLANK
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _new_day(book: Book, day: int) -> None:
     "Turn to a new UTC day."
     a = book.account[0]
@@ -36,7 +51,7 @@ def _new_day(book: Book, day: int) -> None:
     a.day, a.day_equity, a.blocked_today = day, a.equity, False
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _expire(book: Book, day: int) -> None:
     "End the day orders that met an earlier day; note the day of those that meet their first."
     a = book.account[0]
@@ -93,7 +108,7 @@ def worth(
     return equity
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _learn(holdings: np.ndarray, sequence: np.ndarray, close: np.ndarray, t: int) -> None:
     "Take over the closes, and what they say of volatility."
     for s in sequence:
@@ -105,30 +120,30 @@ def _learn(holdings: np.ndarray, sequence: np.ndarray, close: np.ndarray, t: int
             h.mark = h.close = price
 
 # %% ../../nbs/55_execution/10_loop.ipynb #45c21a3a
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _mark(book: Book, market: Market, t: int) -> None:
     "Value the account; close everything at this close if nothing is left of it."
     a = book.account[0]
     a.equity = worth(a.cash, book.holdings, book.sequence, market.close, t)
     _learn(book.holdings, book.sequence, market.close, t)
     if a.equity <= 0.0 and not a.halted:
-        end_live(book, -1, 0, False, -1, RUIN)
+        end_live(book, ALL, ANY, NO, NOBODY, RUIN)
         for s in book.sequence:
             h = book.holdings[s]
             if h.position != 0.0:
                 moved, value = -h.position, exact(abs(h.position * h.mark))
-                paid = exact(value * fee_fraction(book.costs[s], book.tiers, a.traded, False))
+                paid = exact(value * fee_fraction(book.costs[s], book.tiers, a.traded, NO))
                 a.cash, h.position = exact(a.cash + h.position * h.mark - paid), 0.0
-                log_fill(book, -1, s, moved, h.mark, h.mark, value, paid, False, BY_RUIN)
+                log_fill(book, NOBODY, s, moved, h.mark, h.mark, value, paid, NO, BY_RUIN)
         a.equity, a.halted = a.cash, True
     a.peak = max(a.peak, a.equity)
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _sell_out(book: Book) -> None:
     "Cancel all orders and order to close all positions."
     a = book.account[0]
-    end_live(book, -1, 0, False, -1, RISK)
+    end_live(book, ALL, ANY, NO, NOBODY, RISK)
     for s in book.sequence:
         h = book.holdings[s]
         h.standing = 0.0
@@ -138,7 +153,7 @@ def _sell_out(book: Book) -> None:
             o.symbol, o.quantity, o.reduce_only, o.reason, o.target = s, -h.position, True, RISK, 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _check(book: Book) -> None:
     "Apply the risk rules to the account at a close."
     a, r = book.account[0], book.rules[0]
@@ -154,13 +169,13 @@ def _check(book: Book) -> None:
             a.blocked_until = a.bar + r.guard_bars
 
 # %% ../../nbs/55_execution/10_loop.ipynb #29ca82ca
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _fraction(wish: np.ndarray, t: int, s: int) -> float:
     "What is asked for, 0 for nothing."
     return wish[t, s] if len(wish) > 0 and wish[t, s] > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _decide(book: Book, wishes: Wishes, t: int, s: int) -> None:
     "Turn the target of a symbol into an order."
     a, h, cost, r = book.account[0], book.holdings[s], book.costs[s], book.rules[0]
@@ -193,6 +208,20 @@ def _decide(book: Book, wishes: Wishes, t: int, s: int) -> None:
         if limit > 0.0:
             o.type, o.limit = LIMIT, limit
 
+# %% ../../nbs/55_execution/10_loop.ipynb #9066c628
+@njit(**INNER)
+def _ask(book: Book, asked: np.void) -> None:
+    "Place an explicit order."
+    cost, mark = book.costs[asked.symbol], book.holdings[asked.symbol].mark
+    size = tradable(abs(asked.quantity), cost.lot)
+    o = book.orders[place(book, asked, book.account[0].bar + 1 + cost.latency)]
+    if book.account[0].halted:
+        end(book, o, REJECTED, RISK)
+    elif size == 0.0 or 0.0 < size * mark < cost.min_notional:
+        end(book, o, REJECTED, SMALL)
+    else:
+        o.quantity = size if o.quantity > 0.0 else -size
+
 # %% ../../nbs/55_execution/10_loop.ipynb #25d1fbf9
 @njit(cache=True, nogil=True)
 def step_bar(
@@ -220,9 +249,7 @@ def step_bar(
     while a.requests < len(wishes.requests) and wishes.requests[a.requests].decided <= a.bar:
         asked = wishes.requests[a.requests]
         a.requests += 1
-        k = place(book, asked, a.bar + 1 + book.costs[asked.symbol].latency)
-        if a.halted:
-            end(book, book.orders[k], REJECTED, RISK)
+        _ask(book, asked)
     if len(wishes.target) > 0 and not a.halted:
         for s in book.sequence:
             if wishes.target[t, s] != book.holdings[s].standing and not np.isnan(market.close[t, s]):
@@ -240,7 +267,7 @@ class Curves(NamedTuple):
     position: np.ndarray  # shape (n, S), base units
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _alone(account, orders, live, costs, high, low, t) -> bool:
     "Whether bar `t` leaves all open orders alone."
     a = account[0]
@@ -255,7 +282,7 @@ def _alone(account, orders, live, costs, high, low, t) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _news(account, holdings, rules, sequence, close, target, t) -> bool:
     "Whether a target calls for a decision at the close of bar `t`."
     if len(target) == 0 or account[0].halted:
@@ -267,7 +294,7 @@ def _news(account, holdings, rules, sequence, close, target, t) -> bool:
     return False
 
 # %% ../../nbs/55_execution/10_loop.ipynb #da13a80c
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _idle(
     account, holdings, orders, live, costs, rules, sequence, open_, high, low, close, open_ms, funding, coarse, target,
     request, cash_at, equity_at, carry_at, position_at, t,
@@ -303,7 +330,7 @@ def _idle(
     return t
 
 # %% ../../nbs/55_execution/10_loop.ipynb #554d7380
-@njit(cache=True, nogil=True)
+@njit(**INNER)
 def _keep(account, holdings, cash_at, equity_at, carry_at, position_at, t) -> None:
     "Write the balances of row `t`."
     a = account[0]
@@ -358,7 +385,15 @@ def run_orders(
     keep: bool = True,  # whether to return the balances of every bar
 ) -> tuple[Book, Curves]:
     "Trade over bars; carry on with the book returned."
-    n, symbols = market.close.shape if keep else (0, len(book.sequence))
+    shape, rows = market.close.shape, wishes.requests
+    tables = (market.funding, wishes.target, wishes.limit, wishes.stop_loss, wishes.take_profit, wishes.trailing)
+    if any(len(x) and x.shape != shape for x in tables) or len(book.sequence) != shape[1]:
+        raise DataError(
+            f"targets, funding and the book must have the {shape[1]} symbols and {shape[0]} bars of the market."
+        )
+    if len(rows) and rows["symbol"].max() >= shape[1]:
+        raise DataError(f"an order is for symbol {rows['symbol'].max()}, but the market has {shape[1]}, from 0 on.")
+    n, symbols = shape if keep else (0, shape[1])
     curves = Curves(np.empty(n), np.empty(n), np.empty(n), np.empty((n, symbols)))
     t = 0
     while (t := _run(book, market, wishes, curves, t)) < len(market.close):

@@ -78,7 +78,7 @@ def fill_market(
     return price, paid, left, after
 
 # %% ../../nbs/55_execution/04_match.ipynb #86ecd017
-AT_OPEN, STOPS, LIMITS, LATE = range(4)
+AT_OPEN, STOPS, LIMITS, LATE = np.arange(4)
 
 
 @njit(cache=True, nogil=True)
@@ -107,8 +107,11 @@ def offer(
     if phase == AT_OPEN:
         return open_ if (open_ >= order.stop if buys else open_ <= order.stop) else np.nan
     touched = high >= order.stop if buys else low <= order.stop
-    mine = phase == LATE if order.fresh else phase == STOPS
-    return order.stop if mine and touched else np.nan
+    if not touched or phase != (LATE if order.fresh else STOPS):
+        return np.nan
+    if order.fresh:
+        return order.stop
+    return max(open_, order.stop) if buys else min(open_, order.stop)  # it was placed at an open beyond its trigger
 
 # %% ../../nbs/55_execution/04_match.ipynb #ca11ae0b
 @njit(cache=True, nogil=True)

@@ -17,18 +17,18 @@ import numpy as np
 from ..core.errors import ParameterError
 
 # %% ../../nbs/55_execution/03_orders.ipynb #00b6bbc8
-MARKET, LIMIT, STOP, STOP_LIMIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP = range(7)
+MARKET, LIMIT, STOP, STOP_LIMIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP = np.arange(7)
 TYPES = ("market", "limit", "stop", "stop_limit", "stop_loss", "take_profit", "trailing_stop")
-GTC, IOC, FOK, DAY = range(4)
+GTC, IOC, FOK, DAY = np.arange(4)
 TIMES_IN_FORCE = ("gtc", "ioc", "fok", "day")
-OPEN, FILLED, CANCELLED, EXPIRED, REJECTED = range(5)
+OPEN, FILLED, CANCELLED, EXPIRED, REJECTED = np.arange(5)
 STATUSES = ("open", "filled", "cancelled", "expired", "rejected")
-NONE, REPLACED, SIBLING, TIME, CASH, SMALL, FLAT, RISK, RUIN, REQUEST = range(10)
+NONE, REPLACED, SIBLING, TIME, CASH, SMALL, FLAT, RISK, RUIN, REQUEST = np.arange(10)
 REASONS = (
     "", "replaced by a new decision", "its sibling filled", "time in force", "cash or margin", "below the least",
     "no position to reduce", "risk rule", "ruin", "on request",
 )  # fmt: skip
-BY_ORDER, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, BY_RISK, BY_RUIN = range(6)
+BY_ORDER, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, BY_RISK, BY_RUIN = np.arange(6)
 FILL_REASONS = ("order", "stop_loss", "take_profit", "trailing_stop", "risk", "ruin")
 
 # %% ../../nbs/55_execution/03_orders.ipynb #8aaa583d
@@ -79,6 +79,7 @@ FILL = np.dtype(
         ("maker", np.bool_),
         ("reason", np.int8),
         ("position", np.float64),  # held afterwards
+        ("cash", np.float64),  # quote, held afterwards
     ]
 )
 BLANK = np.zeros(1, dtype=ORDER)
@@ -109,6 +110,8 @@ def order_rows(
         for name, value in fields.items():
             row[name] = value
         row["reduce_only"] |= row["type"] >= STOP_LOSS
+        if row["oco"] < 0 or row["symbol"] < 0:
+            raise ParameterError(f"order {order}: symbol and oco are whole numbers from 0 on.")
         wrong = [name for name in PRICES.get(int(row["type"]), ()) if not 0 < row[name] < np.inf]
         if wrong or not 0 < abs(row["quantity"]) < np.inf or row["trail"] >= 1:
             raise ParameterError(f"order {order}: needs a quantity and {wrong}, positive numbers.")

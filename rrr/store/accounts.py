@@ -97,7 +97,8 @@ def record_order(
     "Record an order before it is sent to the venue."
     row = dict(
         order_id=order.order_id, account=account, symbol=order.symbol, side=order.side, order_type=order.order_type,
-        quantity=order.quantity, time_in_force="gtc", status=OrderStatus.new, target=order.target,
+        quantity=order.quantity, price=order.limit_price, stop_price=order.stop_price,
+        time_in_force=order.time_in_force, status=OrderStatus.new, target=order.target,
         strategy_id=order.strategy_id, metadata={}, created_at=to_datetime(order.created_ms),
     )  # fmt: skip
     with db.write() as c:
