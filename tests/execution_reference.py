@@ -65,6 +65,7 @@ class Reference:
         self.cash, self.bar, self.carry = self.capital, 0, 0.0
         self.position, self.mark, self.closes = [0.0] * n, [0.0] * n, [[] for _ in range(n)]
         self.standing, self.variance, self.cooled = [0.0] * n, [0.0] * n, [0] * n
+        self.exited = [False] * n
         self.tickets, self.fills, self.stops, self.trades_by_day = [], [], [], {}
         self.peak = self.day_equity = self.equity = self.capital
         self.day, self.blocked_until, self.blocked_today, self.halted = None, 0, False, False
@@ -92,7 +93,11 @@ class Reference:
         for request in requests:
             self.ask(**request)
         for s, target in enumerate(targets):
-            if bar[s] and not self.halted:
+            if self.halted:
+                continue
+            if self.exited[s] and isnan(target):
+                self.standing[s], self.exited[s] = 0.0, False
+            if bar[s]:
                 self.decide(s, target, brackets, limits and limits[s])
         self.bar += 1
 
@@ -274,6 +279,8 @@ class Reference:
                                       attached=True, trail=share, extreme=price)  # fmt: skip
                     child.active_from = self.bar + self.costs.bracket_delay_bars
                     child.fresh, child.rested = phase != "open" and self.costs.bracket_delay_bars == 0, True
+        if o.attached and now == 0:
+            self.exited[s] = True
         if o.status == "filled" and o.type in ("stop_loss", "trailing_stop"):
             self.cooled[s] = self.bar + self.risk.cooldown_bars
             self.stops.append(self.bar)
@@ -343,7 +350,7 @@ class Reference:
             quantity = 0.0
         if quantity == 0 and not target == held == 0:
             return
-        self.standing[s] = target
+        self.standing[s], self.exited[s] = target, False
         for o in mine:
             if o.active_from <= self.bar:
                 o.status = "cancelled"

@@ -54,6 +54,7 @@ HOLDING = np.dtype(
         ("mark", np.float64),  # last price, 0 before the first
         ("close", np.float64),  # last close, 0 before the first
         ("standing", np.float64),  # target of the last order
+        ("exited", np.bool_),  # by its own stop or target, and no new decision since
         ("entry", np.float64),  # price at which the position was opened
         ("variance", np.float64),  # of the return per bar, exponentially weighted
         ("room", np.float64),  # what the participation cap leaves of this bar's volume
@@ -299,6 +300,8 @@ def _after(book: Book, k: int, before: float, price: float, inside: bool) -> Non
     if h.position != 0.0 and (before == 0.0 or (h.position > 0.0) != (before > 0.0)):
         h.entry = price
         _attach(book, k, price, inside)
+    if o.parent >= 0 and h.position == 0.0:
+        h.exited = True
     if o.status == FILLED and (o.type == STOP_LOSS or o.type == TRAILING_STOP):
         h.cooled_at = a.bar + book.rules[0].cooldown
         if len(book.stops) > 0:

@@ -194,7 +194,7 @@ def _decide(book: Book, wishes: Wishes, t: int, s: int) -> None:
     quantity, standing = decide_on(wish, h.standing, stake, held, h.close, cost.lot, cost.min_notional)
     if quantity == 0.0 and standing == h.standing:
         return
-    h.standing = standing
+    h.standing, h.exited = standing, False
     for k in range(a.live):
         o = book.orders[book.live[k]]
         if o.status == OPEN and o.symbol == s and o.active_from <= a.bar and not np.isnan(o.target) and o.parent < 0:
@@ -252,7 +252,10 @@ def step_bar(
         _ask(book, asked)
     if len(wishes.target) > 0 and not a.halted:
         for s in book.sequence:
-            if wishes.target[t, s] != book.holdings[s].standing and not np.isnan(market.close[t, s]):
+            h = book.holdings[s]
+            if h.exited and np.isnan(wishes.target[t, s]):
+                h.standing, h.exited = 0.0, False
+            elif wishes.target[t, s] != h.standing and not np.isnan(market.close[t, s]):
                 _decide(book, wishes, t, s)
     close_up(book)
     a.bar += 1
@@ -288,8 +291,10 @@ def _news(account, holdings, rules, sequence, close, target, t) -> bool:
     if len(target) == 0 or account[0].halted:
         return False
     for s in sequence:
-        wish = target[t, s]
-        if wish == wish and not np.isnan(close[t, s]) and capped(wish, rules[0].max_position) != holdings[s].standing:
+        wish, h = target[t, s], holdings[s]
+        if h.exited and np.isnan(wish):
+            return True
+        if wish == wish and not np.isnan(close[t, s]) and capped(wish, rules[0].max_position) != h.standing:
             return True
     return False
 

@@ -26,7 +26,11 @@ def bollinger_reversion(
 
 # %% ../../nbs/50_strategy/03_reversion.ipynb #15ca7b8e
 @strategy(
-    warmup=lambda n, trend: max(trend, 40 * n), n=Int(2, 6), trend=Int(100, 400), low=Float(2.0, 25.0), high=Float(50.0, 90.0)
+    warmup=lambda n, trend: max(trend, 40 * n),
+    n=Int(2, 6),
+    trend=Int(100, 400),
+    low=Float(2.0, 25.0),
+    high=Float(50.0, 90.0),
 )
 def rsi_pullback(
     bars: Bars,
