@@ -9,9 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markets import frame, gapped, mock, walk, wanting
 
-from rrr.backtest import charts
-from rrr.backtest.charts import coarser, envelope, monthly_chart, monthly_returns, overview, price_chart
+from rrr.backtest import trade_charts
+from rrr.backtest.charts import drawdown_chart, envelope, equity_chart, overview, returns_chart, rolling_chart, tail_of
+from rrr.backtest.metrics import bar_returns
+from rrr.backtest.periods import (
+    contributions,
+    monthly_returns,
+    period_returns,
+    regimes,
+    rolling_sharpe,
+    worst_drawdowns,
+)
 from rrr.backtest.run import backtest
+from rrr.backtest.trade_charts import coarser, cost_steps, costs_chart, exposure_chart, fill_marks, price_chart
+from rrr.execution.costs import Costs
+from rrr.strategy.contract import Signal, Strategy
 
 NAN = math.nan
 
@@ -92,24 +104,196 @@ def test_months_by_hand():
     assert table.loc[2024, 2] == pytest.approx(e.iloc[8] / e.iloc[5] - 1) and table.notna().sum().sum() == 3
 
 
-def test_every_fill_is_marked_at_its_time_and_price():
-    b = backtest("sma_cross", mock(900), dict(fast=3, slow=8))
-    _, buys, sells = price_chart(b).data
-    for trace, side in ((buys, "buy"), (sells, "sell")):
-        part = b.fills[b.fills.side == side]
-        assert list(trace.x) == list(part.index) and list(trace.y) == part.price.tolist() and trace.name == side
-    assert len(buys.x) > 10
+def panel(*seeds, n=600) -> dict:
+    "Bars of several symbols"
+    bars = {f"S{i}-USD": walk(n, seed=i, price=50.0) for i in seeds}
+    for name, frame_ in bars.items():
+        frame_.attrs["symbol"] = name
+    return bars
+
+
+def acting(targets, **extras) -> Strategy:
+    "A strategy of given targets by bar, with stops"
+
+    def act(bars) -> Signal:
+        "As told."
+        values = np.resize(np.asarray(targets, dtype=float), len(bars))
+        return Signal(pd.Series(values, bars.index), **extras)
+
+    return Strategy(act, lambda: 1, {})
+
+
+def turning(bars) -> Signal:
+    "Long the one and short the other, turned over now and then."
+    wave = np.sign(np.sin(np.arange(len(bars)) / 25))[:, None]
+    sides = np.where(np.arange(bars.close.shape[1]) % 2, -0.5, 0.5)[None, :]
+    return Signal(pd.DataFrame(wave * sides, bars.close.index, bars.close.columns))
+
+
+PANEL = Strategy(turning, lambda: 1, {}, panel=True)
+RUNS = {
+    "long": lambda: backtest("sma_cross", mock(900), dict(fast=3, slow=8)),
+    "both sides": lambda: backtest(acting([1, 1, 0, -1, NAN, 0.5, -0.5]), walk(500), costs=Costs(borrow_bps_year=900)),
+    "stops": lambda: backtest(acting([1, NAN, NAN, 0], stop_loss=0.01, take_profit=0.01), walk(500, spread=0.03)),
+    "panel": lambda: backtest(PANEL, panel(1, 2, 3), costs=Costs(slippage_bps=5)),
+    "idle": lambda: backtest(acting([NAN]), walk(300)),
+    "one bar": lambda: backtest("buy_and_hold", walk(1)),
+    "gaps": lambda: backtest("buy_and_hold", gapped(walk(3000, interval="1d"))),
+}
+every_run = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
+
+
+@every_run
+def test_every_fill_is_marked_once_at_its_time_and_price(run):
+    b = run()
+    for symbol in b.symbols:
+        fills = b.fills[b.fills.symbol == symbol] if "symbol" in b.fills else b.fills
+        marks = [t for t in price_chart(b, symbol).data if t.type == "scatter" and t.mode == "markers"]
+        drawn = sorted((pd.Timestamp(x), y) for t in marks for x, y in zip(t.x, t.y, strict=True))
+        assert drawn == sorted(zip(fills.index, fills.price, strict=True))
+
+
+def test_marks_say_what_a_fill_did():
+    bars = frame([100] * 8, [100] * 8)
+    b = backtest(acting([1, 0.5, 0, -1, -0.5, 1, 0, NAN]), bars, costs=Costs(fee_bps=0))
+    assert fill_marks(b.fills).tolist() == [
+        "long entry", "exit", "exit", "short entry", "exit", "long entry", "exit",
+    ]  # fmt: skip
+    stopped = backtest(acting([1, NAN, NAN, NAN], stop_loss=0.05), frame([100, 100, 100, 90], [100, 100, 90, 90]))
+    assert fill_marks(stopped.fills).tolist() == ["long entry", "stop loss"]
+
+
+def test_round_trips_are_joined_from_entry_to_exit():
+    b = RUNS["both sides"]()
+    lines = {t.name: t for t in price_chart(b).data if t.type == "scatter" and t.mode == "lines"}
+    ended = b.trades[b.trades.exit_time.notna()]
+    for name, part in (("won round trip", ended[ended.pnl > 0]), ("lost round trip", ended[ended.pnl <= 0])):
+        assert [y for y in lines[name].y if y == y] == pytest.approx(
+            part[["entry_price", "exit_price"]].to_numpy().ravel()
+        )
 
 
 def test_a_cut_list_of_fills_says_so(monkeypatch):
-    monkeypatch.setattr(charts, "MOST_FILLS", 5)
+    monkeypatch.setattr(trade_charts, "MOST_FILLS", 5)
     b = backtest("sma_cross", mock(900), dict(fast=3, slow=8))
-    _, buys, sells = price_chart(b).data
-    assert len(buys.x) + len(sells.x) == 5 and buys.name == f"buy (last 5 of {len(b.fills)})"
+    marks = [t for t in price_chart(b).data if t.type == "scatter" and t.mode == "markers"]
+    assert sum(len(t.x) for t in marks) == 5
+    assert all(t.name.endswith(f" (last 5 of {len(b.fills):,} fills)") for t in marks)
 
 
-@pytest.mark.parametrize("bars", [walk(1), walk(2), mock(5000, 60, "1m"), gapped(walk(3000, interval="1d"))])
-def test_every_chart_of_any_run_can_be_drawn(bars):
-    for b in (backtest("buy_and_hold", bars), backtest(wanting([NAN], bars.attrs["interval"]), bars)):
-        for figure in (overview(b), monthly_chart(b), b.plot()):
-            assert len(figure.to_json()) < 1_000_000
+@every_run
+def test_costs_lead_from_gross_to_net_profit(run):
+    b = run()
+    steps = cost_steps(b)
+    assert sum(list(steps.values())[:-1]) == pytest.approx(b.equity.iloc[-1] - b.capital, abs=1e-6)
+    assert steps["Net profit"] == pytest.approx(b.equity.iloc[-1] - b.capital, abs=1e-9)
+    assert -steps["Fees"] == pytest.approx(b.metrics["fees_paid"])
+
+
+@every_run
+def test_what_symbols_brought_adds_up_to_the_profit(run):
+    b = run()
+    carried = b.costs_paid["funding"] + b.costs_paid["interest"]
+    assert contributions(b).pnl.sum() - carried == pytest.approx(b.equity.iloc[-1] - b.capital, abs=1e-6)
+
+
+def test_exposure_is_drawn_long_above_and_short_below_zero():
+    b = RUNS["both sides"]()
+    drawn = {t.name: np.asarray(t.y) for t in exposure_chart(b).data}
+    assert (drawn["TEST-USD long"] >= 0).all() and (drawn["TEST-USD short"] <= 0).all()
+    means = pd.Series(b.exposure.to_numpy()).groupby(np.repeat(np.arange(250), 2)).mean()
+    assert drawn["TEST-USD long"] + drawn["TEST-USD short"] == pytest.approx(means, abs=2e-4)
+
+
+# Periods
+
+
+@every_run
+def test_regimes_share_out_the_run(run):
+    b = run()
+    table, whole = regimes(b), 1 + b.metrics["total_return"]
+    for kinds in (["bull", "bear", "trend not yet known"], ["calm", "usual", "wild", "volatility not yet known"]):
+        part = table[table.index.isin(kinds)]
+        assert part.share.sum() == pytest.approx(1) and np.prod(1 + part.total_return) == pytest.approx(whole)
+        assert np.prod(1 + part.hold_return) == pytest.approx(1 + b.benchmark.metrics["total_return"])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(100, 400), st.integers(0, 10_000))
+def test_the_trend_of_a_bar_was_known_before_it(cut, seed):
+    "What comes later does not change which bars were bull or bear, given the same window."
+    from rrr.backtest import periods
+
+    bars = walk(500, seed=seed)
+    other = bars.copy()
+    other.iloc[cut:, :4] *= 3
+    other.attrs = bars.attrs
+    one, two = (periods._labels(backtest("buy_and_hold", x))[0] for x in (bars, other))
+    assert (one[: cut + 1] == two[: cut + 1]).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-0.2, 0.2), min_size=2, max_size=60))
+def test_drawdowns_are_those_of_a_walk_over_the_curve(moves):
+    closes = 100 * np.cumprod(1 + np.asarray(moves))
+    b = backtest("buy_and_hold", frame(np.concatenate([[100], closes[:-1]]), closes, "1d"), costs=Costs(fee_bps=0))
+    peak, spells, open_ = b.capital, [], None
+    for value in b.equity:
+        if value >= peak:
+            spells += [open_] if open_ else []
+            peak, open_ = value, None
+        else:
+            depth = value / peak - 1
+            open_ = min(open_ or 0.0, depth)
+    spells += [open_] if open_ else []
+    found = worst_drawdowns(b, most=100)
+    assert found.depth.tolist() == pytest.approx(sorted(spells))
+    assert (found.recovered.isna().sum() == 1) == (b.equity.iloc[-1] < peak)
+    assert all(r.peak <= r.trough and not r.recovered <= r.trough for r in found.itertuples())
+
+
+def test_days_compound_to_the_total_return():
+    b = backtest("buy_and_hold", walk(24 * 90))
+    returns, period = period_returns(b)
+    assert (
+        period == "day" and len(returns) == 90 and np.prod(1 + returns) == pytest.approx(1 + b.metrics["total_return"])
+    )
+    assert period_returns(backtest("buy_and_hold", walk(24 * 59)))[1] == "bar"
+
+
+def test_the_rolling_ratio_is_that_of_its_window_and_blank_where_nothing_moves():
+    b = backtest(acting([NAN] * 100 + [1] * 200), walk(300))
+    ratio, returns = rolling_sharpe(b, 50), bar_returns(b.equity, b.capital)
+    part = returns[150:200]
+    assert ratio.iloc[199] == pytest.approx(part.mean() / part.std(ddof=1) * math.sqrt(8760))
+    assert ratio.iloc[:100].isna().all()
+
+
+@every_run
+def test_the_tail_is_that_of_the_metrics(run):
+    b = run()
+    pair = b.metrics["value_at_risk"], b.metrics["expected_shortfall"]
+    assert tail_of(bar_returns(b.equity, b.capital)) == pytest.approx(pair, nan_ok=True)
+
+
+def test_a_wide_span_is_drawn_on_a_logarithmic_axis():
+    rising = frame(100 * 1.02 ** np.arange(200), 100 * 1.02 ** np.arange(1, 201), "1d")
+    assert equity_chart(backtest("buy_and_hold", rising)).layout.yaxis.type == "log"
+    flat = equity_chart(backtest("buy_and_hold", walk(50, spread=0.001)))
+    assert flat.layout.yaxis.type != "log" and not flat.layout.updatemenus
+
+
+@every_run
+def test_every_chart_of_any_run_can_be_drawn_and_says_what_it_shows(run):
+    b = run()
+    for draw in (equity_chart, drawdown_chart, returns_chart, exposure_chart, costs_chart, price_chart):
+        figure = draw(b)
+        assert figure.layout.meta["label"] and len(figure.to_json()) < 1_000_000
+    for figure in (overview(b), b.plot(), rolling_chart(b, 20)):
+        assert len(figure.to_json()) < 2_000_000
+
+
+def test_a_million_bars_are_drawn_with_few_points():
+    b = backtest("sma_cross", walk(200_000, interval="1m", spread=0.0005), dict(fast=20, slow=200))
+    for draw in (equity_chart, drawdown_chart, exposure_chart, returns_chart):
+        assert sum(len(t.x) for t in draw(b).data) < 8_000

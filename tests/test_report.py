@@ -108,6 +108,36 @@ def test_plotly_is_inlined_once_and_only_for_a_chart(tmp_path):
     assert Scripts(page.read_text()).scripts == [] and page.stat().st_size < 20_000
 
 
+@pytest.mark.parametrize(
+    ("layout", "label"),
+    [
+        ({"meta": {"label": "Equity & more"}}, "Equity &amp; more"),
+        ({"title": {"text": "<b>"}}, "&lt;b&gt;"),
+        ({}, "Chart"),
+    ],
+)
+def test_every_chart_says_what_it_shows_to_those_who_hear_the_page(tmp_path, layout, label):
+    page = rendered(tmp_path, [code(chart(**layout))]).read_text()
+    assert f'<div class="chart" role="img" aria-label="{label}"' in page
+
+
+def test_a_table_can_be_reached_by_keyboard(tmp_path):
+    page = rendered(tmp_path, [code(shown(text_html="<TABLE><tr><td>1</td></tr></table>"))]).read_text()
+    assert page.count('class="scroll" tabindex="0" role="region"') == page.count("</table></div>") == 1
+
+
+def test_a_finger_scrolls_the_page_and_zooms_no_chart(tmp_path):
+    page = rendered(tmp_path, [code(chart())])
+    with browser(390) as b:
+        phone = b.page.context.browser.new_context(
+            viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+        )
+        there = phone.new_page()
+        there.goto(page.as_uri())
+        there.wait_for_function("document.documentElement.dataset.drawn > 0")
+        assert there.evaluate("document.querySelector('.chart').layout.dragmode") is False
+
+
 def test_a_name_in_a_chart_cannot_end_its_data(tmp_path):
     page = Scripts(rendered(tmp_path, [code(chart(title={"text": HOSTILE}))]).read_text())
     assert len(page.scripts) == 3

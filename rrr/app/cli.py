@@ -303,7 +303,8 @@ def lab() -> None:
 @app.command()
 def bench(
     name: Annotated[
-        str | None, typer.Argument(help="startup, backtest, compile, replay, store, ingest, indicators or sweep; all if left out.")
+        str | None,
+        typer.Argument(help="startup, backtest, compile, replay, store, ingest, indicators or sweep; all if left out."),
     ] = None,
     json: Json = False,
 ) -> None:

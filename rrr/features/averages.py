@@ -295,18 +295,22 @@ def adapt_block(x: np.ndarray, n: int, moves: np.ndarray, weights: np.ndarray) -
     for j in range(len(moves)):
         moves[j] = abs(now[j] - ago[j])
         count += moves[j] == 0.0
-    poison = mean_block(moves, n, weights)
-    now = x[n:]
-    for j in range(len(weights)):
-        net, path = abs(now[j] - ago[j]), n * weights[j]
+    path, now, more = 0.0, x[n:], moves[n:]
+    for j in range(n):
+        path += moves[j]
+    for j in range(len(weights) - 1):
+        net = abs(now[j] - ago[j])
         share = net / path if net < path else 1.0
         weights[j] = (share * reach + slow) ** 2
+        path += more[j] - moves[j]
+    net = abs(now[-1] - ago[len(weights) - 1])
+    weights[-1] = ((net / path if net < path else 1.0) * reach + slow) ** 2
     if count >= n:  # a running sum of moves need not come back to 0 where nothing moves
         for j in range(len(moves)):
             still = still + 1 if moves[j] == 0.0 else 0
             if still >= n:
                 weights[j - n + 1] = (reach + slow) ** 2
-    return poison
+    return path * 0.0
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
