@@ -177,7 +177,7 @@ def test_nothing_else_at_the_top_level():
     assert {name for name in top if not name.startswith(".")} <= TOP
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "nbs").rglob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_stored_outputs_are_small(path):
     "A figure shown by another renderer than plotly_mimetype stores all of plotly.js, five megabytes."
     assert path.stat().st_size < 300_000, "run it again with PLOTLY_RENDERER=plotly_mimetype"
