@@ -13,8 +13,8 @@ demo: .venv/research ## the whole path on SYNTHETIC data; DATA=file [SYMBOL=BTC-
 	@$(BIN)/rrr demo $(if $(DATA),--data "$(DATA)") $(if $(SYMBOL),--symbol "$(SYMBOL)") $(if $(INTERVAL),--interval "$(INTERVAL)")
 
 test: .venv/dev .venv/chromium .venv/redis ## all tests with coverage, then all notebooks in real kernels
-	@$(BIN)/python -m pytest tests --cov=rrr --cov-report=term:skip-covered
-	@$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 nbs --ignore=nbs/jobs
+	@$(BIN)/python -m pytest tests -n logical --maxprocesses 8 --dist loadfile --cov=rrr --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --nbval-lax --nbval-cell-timeout=300 nbs --ignore=nbs/jobs
 
 check: .venv/dev ## lint, formatting, and the promises of the tree
 	@$(BIN)/ruff check nbs tests && $(BIN)/ruff format --check nbs tests
