@@ -639,6 +639,20 @@ def test_funding_and_interest_are_paid_and_told_apart():
     assert short.costs_paid["interest"] == pytest.approx(40) and short.equity.iloc[-1] == pytest.approx(960)
     with pytest.raises(ParameterError, match="funding is given for X-USD"):
         backtest("buy_and_hold", bars, funding=rates.to_frame("X-USD"))
+    with pytest.raises(DataError, match="funding needs a UTC"):
+        backtest("buy_and_hold", bars, funding=rates.tz_localize(None))
+    for wrong in (0.01, rates.reset_index(drop=True)):
+        with pytest.raises(DataError, match="funding must be a pandas object"):
+            backtest("buy_and_hold", bars, funding=wrong)
+
+
+def test_funding_of_a_panel_says_whose_it_is(panel):
+    rates = pd.Series(0.001, panel["A-USD"].index[50:60])
+    with pytest.raises(ParameterError, match="a column a symbol"):
+        backtest(STEPPED, panel, funding=rates)
+    b = backtest(STEPPED, panel, costs=Costs(0, 0), funding=rates.to_frame("B-USD"))
+    held = b.position["B-USD"].shift().to_numpy()[50:60] * b.bars["open"]["B-USD"].to_numpy()[50:60]
+    assert b.costs_paid["funding"] == pytest.approx(0.001 * held.sum()) and held.sum() > 0
 
 
 def test_borrowed_money_enlarges_gain_and_loss():
@@ -726,6 +740,49 @@ def test_detail_bars_of_no_use_are_refused():
         backtest("buy_and_hold", bars, detail=bars)
     with pytest.raises(ParameterError, match="detail bars must be given for"):
         backtest("buy_and_hold", bars, detail={"X-USD": walk(20, interval="1m")})
+    later = walk(20, interval="1m")
+    with pytest.raises(DataError, match="different times"):
+        backtest("buy_and_hold", bars, detail=later.set_index(later.index + pd.Timedelta("900D")))
+    with pytest.raises(DataError, match="volume are absent"):
+        backtest("buy_and_hold", bars, detail=later.drop(columns="volume"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(costs=10), dict(costs={"TEST-USD": 10}), dict(sizing="kelly"), dict(risk={"max_leverage": 2}),
+     dict(start_ms="2023-01-02"), dict(start_ms=NAN), dict(tiers=(0, 1, 2)), dict(tiers=((0, 1),)), dict(strategy=None),
+     dict(params=[3, 8])],
+)  # fmt: skip
+def test_what_is_of_the_wrong_kind_is_refused_by_name(wrong):
+    asked = dict(strategy="sma_cross", bars=walk(20)) | wrong
+    with pytest.raises(ParameterError, match="parameters" if "params" in wrong else next(iter(wrong))):
+        backtest(**asked)
+
+
+@pytest.mark.parametrize("bars", [None, [walk(20)], walk(20).to_numpy(), {"A-USD": walk(20).close}])
+def test_what_are_no_bars_is_refused(bars):
+    with pytest.raises(DataError, match="bars must be a DataFrame"):
+        backtest("buy_and_hold", bars, interval="1h")
+
+
+def test_bars_whose_high_or_low_cannot_be_are_told():
+    bars = walk(20)
+    assert not backtest("buy_and_hold", bars).findings
+    bars.iloc[7, bars.columns.get_loc("high")] = bars.low.iloc[7] / 2
+    (said,) = backtest("buy_and_hold", bars).findings
+    assert (said.code, said.rows) == ("impossible", 1) and "the high or the low is inside" in said.text
+
+
+def test_numbers_of_numpy_and_costs_by_symbol_are_stored_and_read_back():
+    bars = mock(300)
+    terms = dict(sizing=Sizing("volatility", window=np.int64(50)), risk=Risk(cooldown_bars=np.int64(3)))
+    b = backtest("sma_cross", bars, CROSS, {bars.attrs["symbol"]: Costs(np.float64(5))}, **terms)
+    db = store(bars)
+    run, _ = get_backtest(db, save(b, db))
+    assert stored_terms(run["costs"]) == {"costs": b.costs, "tiers": ()} | terms
+    for wrong in (dict(fraction="1"), dict(window="a"), dict(cap=True)):
+        with pytest.raises(ParameterError, match=next(iter(wrong))):
+            Sizing(**wrong)
 
 
 def test_a_run_under_rules_is_stored_and_read_back():

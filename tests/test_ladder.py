@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markets import frame, gapped, mock, walk, wanting
 
+from rrr.app.desk import Desk, Request
 from rrr.backtest.ladder import CLOSE, COSTS, DETAIL, DOUBLED, OPEN, Ladder, ladder, opening_at_the_close, scaled
 from rrr.backtest.run import backtest
-from rrr.core.errors import ParameterError
+from rrr.core.errors import DataError, ParameterError
 from rrr.execution.costs import Costs
+from rrr.store.writer import write_bars
 from rrr.strategy.contract import Signal, Strategy
 
 CROSS = dict(fast=3, slow=8)
@@ -118,6 +120,27 @@ def test_several_symbols_climb_too():
     assert len(steps.runs) == 4 and steps.runs[CLOSE].fills.symbol.nunique() == 2
     paid = steps.table.costs
     assert 0 == paid.iloc[1] < paid.iloc[2] < paid.iloc[3]
+
+
+def test_a_finished_run_takes_no_other_terms():
+    b = backtest("sma_cross", walk(200), CROSS)
+    for more in (dict(bars=walk(200)), dict(costs=PRICED), dict(params=CROSS), dict(start_ms=0), dict(leverage=2)):
+        with pytest.raises(ParameterError, match="a finished run has its own"):
+            ladder(b, **more)
+
+
+def test_stored_finer_bars_are_used_where_they_cover_the_run(tmp_path):
+    desk, bars, fine = Desk(tmp_path), mock(100), mock(400, 900, "15m")
+    asked = Request("sma_cross", bars.attrs["symbol"], "1h", params=CROSS)
+    later = fine.set_index(fine.index + pd.Timedelta("900D"))
+    for name, kept in (("1h", bars), ("15m", later), ("30m", mock(100, 1800, "30m"))):
+        write_bars(desk.db, bars.attrs["symbol"], name, kept, "made up", synthetic=True)
+    assert DETAIL not in desk.ladder(asked).runs
+    with pytest.raises(DataError, match="no bars of"):
+        desk.ladder(asked, "15m")
+    assert DETAIL in desk.ladder(asked, "30m").runs
+    write_bars(desk.db, bars.attrs["symbol"], "15m", fine, "made up", synthetic=True)
+    assert DETAIL in desk.ladder(asked).runs
 
 
 def test_a_ladder_shows_itself():

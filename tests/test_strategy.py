@@ -100,6 +100,11 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_name():
         get_strategy("buy_and_hold").warmup(n=3)
 
 
+def test_parameters_that_are_no_dict_are_refused():
+    with pytest.raises(ParameterError, match="must be a dict"):
+        get_strategy("sma_cross").params([1, 2])
+
+
 def test_a_declared_range_is_where_to_search_and_no_limit():
     assert get_strategy("sma_cross").params({"fast": 2, "slow": 1000}) == {"fast": 2, "slow": 1000}
 
@@ -171,6 +176,21 @@ def test_what_is_no_signal_of_a_series_is_refused(make):
 
 
 # Registry
+
+
+def test_targets_of_a_panel_are_told_by_the_names_of_their_columns():
+    bars = {k: walk(30, seed=i) for i, k in enumerate(("A-USD", "B-USD", "C-USD"))}
+
+    def columns(names, **more):
+        return Strategy(lambda b: Signal(pd.DataFrame({k: 0.1 * i for i, k in enumerate(names)}, b.index), **more),
+                        lambda: 1, {})  # fmt: skip
+
+    told = columns(["C-USD", "A-USD", "B-USD"], stop_loss=0.1)(Bars(bars))
+    assert list(told.target) == list(told.stop_loss) == list(bars)
+    assert told.target.iloc[0].tolist() == pytest.approx([0.1, 0.2, 0.0]) and (told.stop_loss == 0.1).all(axis=None)
+    for names in (["A-USD", "B-USD"], ["A-USD", "B-USD", "X-USD"], [0, 1, 2]):
+        with pytest.raises(ParameterError, match="target has the columns .*; the symbols are A-USD, B-USD, C-USD"):
+            columns(names)(Bars(bars))
 
 
 def test_a_strategy_is_found_by_its_name(registry):

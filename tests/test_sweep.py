@@ -169,6 +169,15 @@ def test_values_that_are_none_of_the_parameter_are_refused(axis):
         make_grid(sma_cross, {"fast": axis})
 
 
+def test_a_range_of_another_kind_is_read_as_the_parameter_is():
+    with pytest.raises(ParameterError, match="grid: fast must be a whole number, not 5.0"):
+        make_grid(sma_cross, {"fast": Float(5, 9)})
+    real = Strategy(always, lambda: 1, {"share": Float(0, 1)})
+    assert [type(x) for x in make_grid(real, {"share": Int(0, 1)}).values[0]] == [float, float]
+    with pytest.raises(ParameterError, match="grid must be a dict"):
+        make_grid(sma_cross, [5, 6])
+
+
 # What is kept
 
 
@@ -274,11 +283,11 @@ def test_an_interrupt_keeps_what_is_done_and_the_same_call_goes_on(tmp_path):
     def stopped(bars, n: int = 1):
         if n == 30:
             _thread.interrupt_main()
-        return Signal(bars.close * 0 + n / 5000)
+        return Signal(bars.close * 0 + n / 100_000)
 
-    strategy = made(stopped, {"n": Int(1, 5000)})
-    first = sweep(strategy, walk(100), {"n": range(1, 5001)}, cache=tmp_path, workers=2)
-    assert first.interrupted and 29 <= first.done < 5000 and first.count("waiting") == 5000 - first.done
+    strategy = made(stopped, {"n": Int(1, 100_000)})
+    first = sweep(strategy, walk(100), {"n": range(1, 100_001)}, cache=tmp_path, workers=2)
+    assert first.interrupted and 29 <= first.done < 100_000 and first.count("waiting") == 100_000 - first.done
     assert repr(first).startswith("interrupted: ") and len(first.ranked()) == first.done
     again = sweep(strategy, walk(100), {"n": range(1, 25)}, cache=tmp_path)
     assert (again.interrupted, again.computed, again.reused) == (False, 0, 24)

@@ -104,12 +104,12 @@ def test_an_interrupted_sweep_answers_with_what_it_has_and_code_130(rrr, monkeyp
         "Is interrupted at the 20th call."
         if next(calls) == 20:
             _thread.interrupt_main()
-        return Signal(bars.close * 0 + n / 5000)
+        return Signal(bars.close * 0 + n / 100_000)
 
-    monkeypatch.setitem(REGISTRY, "stopped", Strategy(stopped, lambda: 1, {"n": Int(1, 5000)}))
-    code, out, err = rrr("sweep", "stopped", "--symbol", "BTC-USD", "-g", "n=1:5000:1", "--json")
+    monkeypatch.setitem(REGISTRY, "stopped", Strategy(stopped, lambda: 1, {"n": Int(1, 100_000)}))
+    code, out, err = rrr("sweep", "stopped", "--symbol", "BTC-USD", "-g", "n=1:100000:1", "--json")
     value = json.loads(out)
-    assert code == 130 and value["interrupted"] and 20 <= value["done"] < 5000
+    assert code == 130 and value["interrupted"] and 20 <= value["done"] < 100_000
     assert "goes on from there" in err and value["trials"] == value["done"]
 
 

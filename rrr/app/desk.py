@@ -143,22 +143,22 @@ class Runs:
     def ladder(
         self,
         r: Request,
-        detail: str | None = None,  # interval of finer stored bars; the shortest one stored by default
+        detail: str | None = None,  # interval of finer stored bars; the shortest that cover the run by default
     ) -> Ladder:
-        "The same strategy on every rung of realism, inside finer bars where some are stored."
+        "The same strategy on every rung of realism, inside finer bars where they are stored."
         b = self._run(r)
         step, symbol = interval_ms(b.interval), b.symbol
-        finer = [
-            x["interval"] for x in list_series(self.db) if x["symbol"] == symbol and interval_ms(x["interval"]) < step
-        ]
+        first, last = b.data.times_ms[[0, -1]].tolist()
+        rows = [x for x in list_series(self.db) if x["symbol"] == symbol and interval_ms(x["interval"]) < step]
+        finer = [x["interval"] for x in rows]
         if detail is not None and detail not in finer:
             raise DataError(
                 f"no {detail} bars of {symbol} below {b.interval} are stored: {', '.join(finer) or 'none are'}."
             )
-        chosen = detail or min(finer, key=interval_ms, default=None)
+        whole = [x["interval"] for x in rows if x["first_ms"] <= first and x["last_ms"] >= last]
+        chosen = detail or min(whole, key=interval_ms, default=None)
         if chosen is None:
             return ladder(b)
-        first, last = b.data.times_ms[[0, -1]].tolist()
         return ladder(b, detail=read_bars(self.db, symbol, chosen, first, last + step))
 
 # %% ../../nbs/90_app/06_desk.ipynb #b43dc04b

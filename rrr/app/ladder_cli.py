@@ -17,7 +17,7 @@ def ladder(
     strategy: Annotated[str, typer.Argument(help="A registered strategy.")],
     symbol: Annotated[str, typer.Option(help="Market, such as BTC-USD.")],
     interval: Annotated[str | None, typer.Option(help="Length of a bar; the only one stored if left out.")] = None,
-    detail: Annotated[str | None, typer.Option(help="Finer bars to trade inside; the finest stored if left out.")] = None,
+    detail: Annotated[str | None, typer.Option(help="Finer bars to trade inside; the finest that cover the span if left out.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="First day to trade, ISO.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Day after the last, ISO.")] = None,
     param: Annotated[list[str], typer.Option("--param", "-p", help="Parameter name=value, may be repeated.")] = [],  # noqa: B006

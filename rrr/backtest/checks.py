@@ -152,6 +152,9 @@ def prepared(
 ) -> Prepared:
     "Check bars and lay them side by side."
     step = interval_ms(interval)
+    frames = bars.values() if isinstance(bars, Mapping) else [bars]
+    if not all(isinstance(f, pd.DataFrame) for f in frames):
+        raise DataError("bars must be a DataFrame, or {symbol: DataFrame}.")
     if isinstance(bars, pd.DataFrame):
         frame, times = checked(bars, interval, fields)
         return Prepared(frame, times, (span_of(symbol, times, step),), Bars(frame), step)
@@ -198,6 +201,8 @@ def _fine(
     ms = epoch_ms(union)
     at = np.searchsorted(times_ms, ms, "right") - 1
     inside = (at >= 0) & (ms < times_ms[np.maximum(at, 0)] + step_ms)
+    if not inside.any():
+        raise DataError("no detail bar lies inside a traded bar: the two cover different times.")
     blank = np.full((int(inside.sum()), len(symbols)), np.nan)
     out = [blank.copy() for _ in range(4)]
     for s, name in enumerate(symbols):
@@ -214,6 +219,10 @@ def _charged(
     symbols: tuple[str, ...],
 ) -> np.ndarray:  # shape (n, S)
     "Funding at the bars at whose open it is charged."
+    if not isinstance(funding.index, pd.DatetimeIndex) or str(funding.index.tz) != "UTC":
+        raise DataError("funding needs a UTC DatetimeIndex of the times at which it is charged.")
+    if isinstance(funding, pd.Series) and len(symbols) > 1:
+        raise ParameterError(f"funding of {', '.join(symbols)} must be a DataFrame with a column a symbol.")
     table = funding.to_frame(symbols[0]) if isinstance(funding, pd.Series) else funding
     unknown = set(table.columns) - set(symbols)
     if unknown:
@@ -245,6 +254,19 @@ def market_of(
 # %% ../../nbs/60_backtest/02_checks.ipynb #536a241e
 def _said(code: str, rows: int, first_ms: int | None, text: str) -> Finding:
     return Finding(code, WARN, rows, None, first_ms, text, (), "")
+
+
+def _odd_bars(p: Prepared) -> list[Finding]:
+    "Bars whose high is below, or whose low is above, another of their prices."
+    out, n = [], len(p.times_ms)
+    open_, high, low, close = (p.frame[k].to_numpy().reshape(n, -1) for k in OHLCV[:4])
+    odd = (high < np.maximum(open_, close)) | (low > np.minimum(open_, close)) | (high < low)
+    for s, name in enumerate(p.symbols):
+        if odd[:, s].any():
+            count, first = int(odd[:, s].sum()), int(p.times_ms[odd[:, s].argmax()])
+            text = f"{name}: in {counted(count, 'bar')} the high or the low is inside open and close, first at {format_time(first)}"
+            out.append(_said("impossible", count, first, text))
+    return out
 
 
 def _unknown_columns(p: Prepared) -> list[Finding]:
@@ -279,7 +301,7 @@ def data_findings(
         if s.last_ms < last:
             text = f"{s.symbol}: no bars after {format_time(s.last_ms)}; what is held keeps its last price"
             out.append(_said("dead", 1, s.last_ms, text))
-    out += _unknown_columns(p)
+    out += _odd_bars(p) + _unknown_columns(p)
     out += [
         _said("blocked", 1, None, f"the bars have a problem that was let through: {c.replace('_', ' ')}")
         for c in blocked

@@ -101,7 +101,10 @@ def _axis(strategy: Strategy, name: str, wanted: Axis, fine: bool) -> tuple:
     "The values of a parameter, each once and as the strategy reads them."
     if isinstance(wanted, Int | Float):
         whole = isinstance(wanted, Int)
-        return tuple(spread(wanted, (wanted.high - wanted.low + 1 if whole else FINE) if fine else COUNT))
+        values = spread(wanted, (wanted.high - wanted.low + 1 if whole else FINE) if fine else COUNT)
+        if wanted == strategy.space[name]:
+            return tuple(values)
+        return tuple(strategy.space[name].read(f"grid: {name}", v) for v in values)
     if isinstance(wanted, str | Mapping) or not isinstance(wanted, Iterable):
         raise ParameterError(f"grid: {name} must be a list of values, a range, Int or Float, not {wanted!r}.")
     values = [v.item() if isinstance(v, np.generic) else v for v in wanted]
@@ -122,6 +125,8 @@ def make_grid(
         if sample is None and set(grid.names) == set(strategy.space):
             return grid
         grid = dict(zip(grid.names, grid.values, strict=True))
+    if not isinstance(grid or {}, Mapping):
+        raise ParameterError(f"grid must be a dict of parameter and values, not {grid!r}.")
     for name in grid or {}:
         if name not in strategy.space:
             raise ParameterError(unknown("parameter", name, strategy.space, f"strategy {strategy.name}"))

@@ -121,6 +121,8 @@ def ladder(
 ) -> Ladder:
     "Trade a strategy on every rung."
     if isinstance(strategy, Backtest):
+        if more or not all(x is None for x in (bars, params, costs, start_ms)):
+            raise ParameterError("a finished run has its own bars, parameters and costs: give ladder detail= at most.")
         b = strategy
     elif bars is None:
         raise ParameterError("ladder needs bars to trade on, or a finished run.")

@@ -227,8 +227,8 @@ def run_threads(
                 work.put(*task, *evaluate(task[1]))
 
     with ThreadPoolExecutor(workers, "sweep") as pool:
-        jobs = [pool.submit(run) for _ in range(workers)]
-        try:
+        try:  # from here on an interrupt stops the workers
+            jobs = [pool.submit(run) for _ in range(workers)]
             while not all(job.done() for job in jobs):
                 wait(jobs, min(TICK, 0.002 + work.sweep.done / 1e4))
                 watch(work.sweep.done)

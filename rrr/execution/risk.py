@@ -35,6 +35,7 @@ class Risk:
                 raise ParameterError(f"{name} must be a number from 0 on, not {value!r}.")
             if isinstance(getattr(Risk, name), int) and value != int(value):
                 raise ParameterError(f"{name} must be a whole number, not {value!r}.")
+            object.__setattr__(self, name, type(getattr(Risk, name))(value))
         if self.max_daily_loss >= 1 or self.max_drawdown >= 1:
             raise ParameterError("max_daily_loss and max_drawdown are shares of the equity, below 1.")
         if self.max_leverage == 0:

@@ -95,12 +95,16 @@ class Sizing:
         if self.method not in METHODS:
             raise ParameterError(f"method must be one of {METHODS}, not {self.method!r}.")
         for name, value in asdict(self).items():
-            if name != "method" and not 0 <= value < float("inf"):
+            number = isinstance(value, (int, float, np.integer)) and not isinstance(value, bool)
+            if name != "method" and not (number and 0 <= value < float("inf")):
                 raise ParameterError(f"{name} must be a number from 0 on, not {value!r}.")
         if self.method == "cash" and self.cash == 0:
             raise ParameterError("method cash needs cash=, an amount of quote above 0.")
         if self.window != int(self.window) or self.window < 2:
             raise ParameterError(f"window must be a whole number of bars from 2 on, not {self.window!r}.")
+        for name in ("fraction", "cash", "volatility", "cap"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "window", int(self.window))
 
 # %% ../../nbs/55_execution/05_sizing.ipynb #ff0e920d
 @njit(cache=True, nogil=True, error_model="numpy")
