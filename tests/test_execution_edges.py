@@ -13,7 +13,7 @@ from rrr.core.errors import DataError, ParameterError
 from rrr.execution.costs import Costs
 from rrr.execution.inputs import market, wishes
 from rrr.execution.loop import new_book, run_orders
-from rrr.execution.orders import FILL_REASONS, REASONS, STATUSES, order_rows
+from rrr.execution.orders import FILL_REASONS, NONE, REASONS, STATUSES, order_rows
 from rrr.execution.quantities import exact
 from rrr.execution.risk import Risk
 from rrr.execution.sizing import Sizing, kelly_share, sized, volatility_share
@@ -237,3 +237,14 @@ def test_a_short_that_is_ruined_owes_the_rest_and_trades_no_more():
     fills, equity, book = one(prices, Costs(fee_bps=100), Risk(max_leverage=1.0), target=[-1.0, NAN, NAN, 1.0, 1.0])
     assert [f[3] for f in fills] == ["order", "ruin"] and equity[2] == equity[4] < 0
     assert book.account[0]["halted"] and book.holdings["position"][0] == 0
+
+
+def test_fill_or_kill_is_not_killed_by_the_last_digit_of_a_position():
+    "A position keeps 15 digits: -9.80392156862745 and -5 make -14.8039215686274, 5e-14 less."
+    n = 4
+    price, volume = np.full((n, 1), 102.0), np.zeros((n, 1))
+    m = market(price, price, price, price, volume, np.arange(n) * 3_600_000)
+    asked = [dict(decided=0, quantity=-9.80392156862745), dict(decided=1, quantity=-5.0, tif="fok")]
+    book, _ = run_orders(new_book(10_000.0, Costs(fee_bps=0)), m, wishes(requests=order_rows(asked)))
+    orders = book.orders[:2]
+    assert [STATUSES[o["status"]] for o in orders] == ["filled", "filled"] and (orders["reason"] == NONE).all()

@@ -148,10 +148,9 @@ def test_stop_loss_take_profit_and_trailing_stop(seed, n, fee, slippage, stop, p
         beaten = o["reason"] == FLAT or (o["reason"] == SIBLING and o["type"] != TAKE_PROFIT)
         low, high = bars[2][o["ended"], 0], bars[1][o["ended"], 0]
         assume(o["parent"] < 0 or not beaten or not low <= o["stop"] <= high)
-    # vectorbt enters again after a stop as soon as a signal comes; ours waits until the target has changed in between
-    held, keep = False, np.zeros(n, dtype=bool)
-    for t in range(n):
-        keep[t], held = entries[t] and not held, entries[t] or (held and not exits[t])
+    # vectorbt enters again after a stop as soon as a signal comes; ours after a bar without one: it gets what we acted on
+    keep = np.zeros(n, dtype=bool)
+    keep[[int(o["decided"]) for o in placed if o["parent"] < 0 and o["target"] != 0]] = True
     x = pd.DataFrame(dict(zip("ohlc", (b[:, 0] for b in bars), strict=True)))
     side = (
         dict(short_entries=shift(keep), short_exits=shift(exits))

@@ -15,8 +15,8 @@ from rrr.store.accounts import list_fills
 from rrr.store.runs import get_backtest, list_jobs
 
 RRR = Path(sys.executable).parent / "rrr"
-SECTIONS = ["Price and fills", "Equity against buy and hold", "Drawdown", "Monthly returns", "All figures", "Trades",
-            "Costs and data quality", "Second opinion", "To repeat this run"]  # fmt: skip
+SECTIONS = ["Returns", "Equity", "Drawdown", "Risk", "Trading", "All figures", "Data and provenance", "Second opinion",
+            "To repeat this run"]  # fmt: skip
 
 
 def demo(home: Path, *args: str) -> dict:

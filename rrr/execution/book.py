@@ -257,7 +257,8 @@ def _take(book: Book, k: int, reference: float, phase: int, volume: float) -> No
     longs, shorts = _others(book, o.symbol)
     paid, cash, after = fill(q, a.cash, h.position, price, fee, cost.lot, book.rules[0].leverage, True, longs, shorts)
     moved, before = stepped(after - h.position, cost.lot), h.position
-    if moved == 0.0 or (o.tif == FOK and moved != asked):
+    entire = after == stepped(before + asked, cost.lot)  # but for the digits that the position cannot hold
+    if moved == 0.0 or (o.tif == FOK and not entire):
         end(book, o, REJECTED if o.filled == 0.0 else FILLED, CASH)
         return
     value = exact(abs(cash - a.cash + paid))
@@ -266,7 +267,7 @@ def _take(book: Book, k: int, reference: float, phase: int, volume: float) -> No
     o.price = price if o.filled == moved else o.value / abs(o.filled)
     log_fill(book, k, o.symbol, moved, price, reference, value, paid, maker, _fill_reason(o))
     if whole:
-        end(book, o, FILLED, NONE if moved == asked else CASH)
+        end(book, o, FILLED, NONE if entire else CASH)
     elif o.tif == IOC:
         end(book, o, CANCELLED, TIME)
     _after(book, k, before, price, phase != AT_OPEN)

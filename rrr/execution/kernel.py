@@ -59,12 +59,12 @@ def _placed(o: np.void, number: int, bar: int, quantity: float, target: float) -
 
 
 @njit(**INNER)
-def _done(o: np.void, bar: int, moved: float, price: float, value: float, paid: float) -> None:
+def _done(o: np.void, bar: int, moved: float, entire: bool, price: float, value: float, paid: float) -> None:
     "Write what became of an order."
     o.filled_at, o.ended = bar, bar
     o.filled, o.price, o.value, o.fee = moved, price if moved != 0.0 else 0.0, value, paid
     o.status = FILLED if moved != 0.0 else REJECTED
-    o.reason = NONE if moved == o.quantity else CASH
+    o.reason = NONE if entire else CASH
 
 
 @njit(**INNER)
@@ -132,7 +132,8 @@ def _trade(open_, close, target, cost, leverage, a, orders, fills, cash_at, posi
             paid, cash, after = fill(a.pending, a.cash, a.position, price, cost.fee, cost.lot, leverage, True, 0.0, 0.0)
             moved, value = stepped(after - a.position, cost.lot), exact(abs(cash - a.cash + paid))
             if log_orders:
-                _done(orders[a.orders - 1], first + t, moved, price, value, paid)
+                entire = after == stepped(a.position + a.pending, cost.lot)
+                _done(orders[a.orders - 1], first + t, moved, entire, price, value, paid)
             if moved != 0.0 and log_fills:
                 _told(fills[a.fills], a.orders - 1, first + t, open_[t], price, moved, value, paid, after, cash)
             a.fills += 1 if moved != 0.0 else 0
