@@ -58,7 +58,7 @@ def test_the_report_is_offline_interactive_and_tells_the_numbers_of_the_store(wa
             assert b.fetched == [] and b.complaints == [] and b.overflow <= 0
     for section in SECTIONS:
         assert section in text
-    assert "SYNTHETIC" in text and "import " not in text and "agree" in text and "DIFFER" not in text
+    assert "SYNTHETIC" in text and "from rrr." not in text and "agree" in text and "DIFFER" not in text
     for figure in (
         f"{run['metrics']['final_equity']:,.2f}", f"{100 * run['metrics']['total_return']:,.1f} %", run["data_hash"],
         run["code_hash"], done["run_id"], "fast=10, slow=50",
