@@ -11,18 +11,21 @@ from typing import Annotated
 import typer
 
 from .console import Json, answer, desk, read_pairs
+from .console import Blocked, Capital, Fee, From, Interval, Params, Slippage, Symbol, To
 
 # %% ../../nbs/90_app/09_ladder_cli.ipynb #85f465e4
 def ladder(
     strategy: Annotated[str, typer.Argument(help="A registered strategy.")],
-    symbol: Annotated[str, typer.Option(help="Market, such as BTC-USD.")],
-    interval: Annotated[str | None, typer.Option(help="Length of a bar; the only one stored if left out.")] = None,
-    detail: Annotated[str | None, typer.Option(help="Finer bars to trade inside; the finest that cover the span if left out.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="First day to trade, ISO.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Day after the last, ISO.")] = None,
-    param: Annotated[list[str], typer.Option("--param", "-p", help="Parameter name=value, may be repeated.")] = [],  # noqa: B006
-    fee_bps: Annotated[float, typer.Option(help="Taker fee, basis points of the value.")] = 10.0,
-    slippage_bps: Annotated[float, typer.Option(help="Basis points of the price.")] = 2.0,
+    symbol: Symbol,
+    interval: Interval = None,
+    detail: Annotated[str | None, typer.Option(help="Finer bars to trade inside; the finest stored if left out.")] = None,
+    start: From = None,
+    end: To = None,
+    param: Params = [],  # noqa: B006 typer copies it
+    fee_bps: Fee = 10.0,
+    slippage_bps: Slippage = 0.0,
+    capital: Capital = None,
+    accept_blocked: Blocked = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Trade a strategy at the bar's close, the next open, with costs, inside finer bars, at doubled costs.
@@ -30,7 +33,9 @@ def ladder(
     Example: rrr ladder rsi_pullback --symbol BTC-USD --interval 1h"""
     from rrr.app.desk import Request
 
-    asked = Request(strategy, symbol, interval, start, end, read_pairs(param), fee_bps, slippage_bps)
+    asked = Request(
+        strategy, symbol, interval, start, end, read_pairs(param), fee_bps, slippage_bps, capital, None, accept_blocked
+    )
     steps = desk().ladder(asked, detail)
     rows = {k: {c: None if v != v else v for c, v in r.items()} for k, r in steps.table.to_dict("index").items()}
     answer({"run": next(iter(steps.runs.values())).title, "rungs": rows}, json, repr(steps))

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .console import Json, answer, columns, desk, note
+from .console import Blocked, Capital, Fee, From, Interval, Slippage, To
 from ..core.errors import ConfigError, ParameterError
 
 # %% ../../nbs/90_app/11_sweep_cli.ipynb #0a971dc3
@@ -102,19 +103,19 @@ Axes = Annotated[list[str], typer.Option("--grid", "-g", help="Values of a param
 def sweep(
     strategy: Annotated[str, typer.Argument(help="A registered strategy, such as sma_cross.")],
     symbol: Annotated[list[str], typer.Option(help="Market, BASE-QUOTE; may be repeated for strategies over many.")],
-    interval: Annotated[str | None, typer.Option(help="Length of a bar; may be left out if only one is stored.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="First day or time to trade (ISO, UTC).")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Day or time after the last bar (ISO, UTC).")] = None,
+    interval: Interval = None,
+    start: From = None,
+    end: To = None,
     grid: Axes = [],  # noqa: B006 typer copies it
     sample: Annotated[int | None, typer.Option(min=1, help="Draw this many combinations; all if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     metric: Annotated[str, typer.Option(help="What to rank by.")] = "sharpe",
-    fee_bps: Annotated[float, typer.Option(help="Taker fee, basis points of the value.")] = 10.0,
-    slippage_bps: Annotated[float, typer.Option(help="Slippage, basis points of the open.")] = 0.0,
-    capital: Annotated[float | None, typer.Option(help="Opening cash; INITIAL_CAPITAL if left out.")] = None,
+    fee_bps: Fee = 10.0,
+    slippage_bps: Slippage = 0.0,
+    capital: Capital = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; one a core if left out.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask cluster, such as rrr cluster prints.")] = None,
-    accept_blocked: Annotated[bool, typer.Option("--accept-blocked", help="Run on bars that the gate bars from use.")] = False,
+    accept_blocked: Blocked = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Try every combination of parameters over stored bars; run it again to go on after a kill.
@@ -153,7 +154,6 @@ def sweep(
 # %% ../../nbs/90_app/11_sweep_cli.ipynb #dd507af6
 def cluster(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a core if left out.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the scheduler; any free one if 0.")] = 0,
     json: Json = False,
 ) -> None:
@@ -177,7 +177,7 @@ def cluster(
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
         with LocalCluster(
-            n_workers=workers or cores(), threads_per_worker=1, host=host, scheduler_port=port, dashboard_address=None,
+            n_workers=workers or cores(), threads_per_worker=1, host="127.0.0.1", scheduler_port=port, dashboard_address=None,
             silence_logs=logging.CRITICAL,
         ) as started:  # fmt: skip
             address = started.scheduler_address
@@ -190,5 +190,5 @@ def cluster(
     except KeyboardInterrupt:
         pass
     except OSError as e:
-        raise ConfigError(f"no cluster can listen on {host}:{port}: {e}.") from e
+        raise ConfigError(f"no cluster can listen on 127.0.0.1:{port}: {e}.") from e
     note("cluster stopped")
