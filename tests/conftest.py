@@ -4,10 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from redis_server import RedisServer
 from stores import KINDS, Postgres, store_url
 
 from rrr.store.db import Database
+
+# The same examples in every run, so that a failure is the change's doing. `--hypothesis-profile=hunt` draws new ones.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("hunt", deadline=None, print_blob=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf, isnan, sqrt
 
 from rrr.execution.costs import Costs
-from rrr.execution.quantities import exact, stepped, tradable
+from rrr.execution.quantities import exact, held_after, stepped, tradable
 from rrr.execution.risk import Risk
 
 DAY_MS, YEAR_MS = 86_400_000, 365 * 86_400_000
@@ -203,7 +203,7 @@ class Reference:
         fee = self.fee(maker)
         dust = 1e-13 * max(abs(self.cash), size * price)
         size = self.affordable(s, sign, size, price, fee)
-        after = stepped(held + sign * size, c.lot)
+        after = held_after(held, sign * size, c.lot)
         if size * price <= dust or after == held or (o.tif == "fok" and sign * size != want):
             o.status = "filled" if o.filled else "rejected"
             return
@@ -343,7 +343,7 @@ class Reference:
         mine = [o for o in self.live() if o.symbol == s and o.wanted]
         for o in mine:
             if o.active_from > self.bar:
-                held = stepped(held + o.quantity, c.lot)
+                held = held_after(held, o.quantity, c.lot)
         size = tradable(max(0.0, abs(target) * (self.stake or self.equity) / price), c.lot)
         quantity = stepped((size if target >= 0 else -size) - held, c.lot)
         if abs(quantity) * price < c.min_notional:

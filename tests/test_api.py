@@ -24,7 +24,7 @@ from rrr.backtest.run import backtest, save
 from rrr.core.trading import Portfolio
 from rrr.data.ingest import import_mock
 from rrr.engine.replay import replay
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
 from rrr.store import accounts, runs
 from rrr.store.bars import epoch_ms, read_bars
 from rrr.store.db import Database

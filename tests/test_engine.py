@@ -18,7 +18,7 @@ from rrr.core.trading import Fill, Order, OrderStatus, OrderType, Portfolio, Pos
 from rrr.engine.engine import FLUSH, Books, Engine, order_id
 from rrr.engine.exchange import Bar, PaperExchange
 from rrr.engine.replay import replay
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
 from rrr.store import accounts, runs
 from rrr.store.bars import epoch_ms
 from rrr.store.db import Database

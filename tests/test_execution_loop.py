@@ -260,6 +260,14 @@ def test_prices_in_another_unit_trade_the_same_money(w, scale):
     np.testing.assert_allclose(scaled.position * scale, curves.position, rtol=1e-9, atol=1e-9)
 
 
+def test_orders_on_their_way_leave_no_last_digit_behind():
+    "A closing order decided while two others are on their way; the digit it left was closed by a trailing stop once."
+    targets, costs = np.array([-1.0, 0.0, 0.5, 0.0] + [NAN] * 6), Costs(fee_bps=10, latency_bars=2)
+    m = market(*([np.full(10, 10.0)] * 4), np.zeros(10), HOUR * np.arange(10))
+    book, curves = run_orders(new_book(10_000.0, costs, 1, HOUR), m, wishes(targets))
+    assert len(fills_of(book)) == 4 and curves.position[-1, 0] == 0.0
+
+
 @settings(deadline=None, max_examples=80)
 @given(worlds(symbols=1))
 def test_the_fast_loop_is_the_general_one_where_both_apply(w):

@@ -10,16 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rrr.core.errors import ParameterError
-from rrr.execution.kernel import (
-    Costs,
-    decide,
-    exact,
-    fill_market,
-    opening_cash,
-    order_quantity,
-    run_bars,
-    tradable,
-)
+from rrr.execution.costs import Costs
+from rrr.execution.kernel import run_bars
+from rrr.execution.match import fill_market
+from rrr.execution.quantities import exact, held_after, opening_cash, tradable
+from rrr.execution.sizing import decide, order_quantity
 
 NAN = math.nan
 
@@ -57,6 +52,7 @@ def by_rule(opens, closes, targets, capital, fee, slippage, lot, least):
             afforded = whole(cash / price / (1 + fee), lot)
             moved = min(pending[2], afforded) if pending[2] > 0 else max(pending[2], -held)
             after, paid = digits(held + moved), digits(abs(moved) * price * fee)
+            after = F(0) if abs(after) < held / 10**13 else after
             pending[1] = t
             if after != held and abs(moved) * price > max(cash, abs(pending[2]) * price) / 10**13:
                 cash, pending[3], pending[4] = max(F(0), digits(cash - moved * price - paid)), after - held, paid
@@ -419,3 +415,11 @@ def test_capital_that_no_book_can_hold_is_refused(capital):
 )
 def test_capital_of_15_digits_is_taken_as_it_is(capital):
     assert opening_cash(capital) == float(capital) and type(opening_cash(capital)) is float
+
+
+@given(st.floats(1e-6, 1e9), st.floats(-3, 3), st.sampled_from([1e-15, 1e-14, 1e-6, 0.5]))
+def test_a_sale_that_leaves_the_last_digits_of_a_position_leaves_nothing(position, way, left):
+    position = exact(position) * (1 if way > 0 else -1)
+    after = held_after(position, -position * (1 - left), 0.0)
+    assert after == 0.0 if left < 1e-13 else after == pytest.approx(position * left, rel=1e-6)
+    assert held_after(position, 0.0, 0.0) == position

@@ -26,7 +26,7 @@ from rrr.backtest.metrics import (
 from rrr.backtest.moments import ratios, sample_moments
 from rrr.backtest.run import backtest
 from rrr.core.errors import DataError
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ from markets import gapped, mock, store, ticks, walk, wanting
 from rrr.app.parity import compare
 from rrr.backtest.run import backtest
 from rrr.engine.replay import replay
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
 from rrr.store.bars import epoch_ms, read_bars
 from rrr.store.schema import SnapshotRow, TradeRow
 from rrr.strategy.contract import get_strategy

@@ -18,7 +18,7 @@ from rrr.core.money import rounded
 from rrr.core.trading import EXACT, Fill, Order, OrderStatus, Portfolio, Side
 from rrr.engine.exchange import PaperExchange
 from rrr.engine.replay import replay
-from rrr.execution.kernel import Costs
+from rrr.execution.costs import Costs
 from rrr.store import accounts
 from rrr.store.bars import bars_frame
 from rrr.store.db import Database

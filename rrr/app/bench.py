@@ -147,7 +147,7 @@ def bench_replay(n: int = 5_000) -> list[dict]:
     import rrr.strategy.library  # noqa: F401
     from rrr.backtest.run import backtest
     from rrr.engine.replay import replay
-    from rrr.execution.kernel import Costs
+    from rrr.execution.costs import Costs
     from rrr.store.bars import epoch_ms, read_bars
     from rrr.store.writer import write_bars
     from rrr.store.db import Database

@@ -15,7 +15,8 @@ from ..core.errors import ExchangeError, ParameterError
 from ..core.money import to_decimal
 from ..core.trading import Order, OrderStatus, Portfolio, Side
 from .exchange import Bar, Exchange
-from ..execution.kernel import Costs, decide
+from ..execution.costs import Costs
+from ..execution.sizing import decide
 from rrr.store.accounts import (
     NAMESPACE, Mark, open_account, record_fill, record_marks, record_order, record_status,
 )  # fmt: skip

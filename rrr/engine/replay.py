@@ -18,7 +18,8 @@ from ..core.market import OHLCV, interval_ms
 from ..core.money import to_decimal
 from .engine import Books, Engine
 from .exchange import Bar, PaperExchange
-from ..execution.kernel import Costs, opening_cash
+from ..execution.costs import Costs
+from ..execution.quantities import opening_cash
 from ..store.bars import epoch_ms
 from ..store.db import Database
 from ..store.runs import finish_job, new_run_id, start_job

@@ -10,10 +10,10 @@ import numpy as np
 from numba import njit
 
 from .costs import COST, Costs, cost_table
-from .match import fill, fill_market
+from .match import fill
 from .orders import BLANK, BY_ORDER, BY_RUIN, CASH, FILL, FILLED, MARKET, NONE, OPEN, ORDER, REJECTED
-from .quantities import INNER, exact, opening_cash, stepped, tradable
-from .sizing import decide, order_quantity
+from .quantities import INNER, exact, held_after, stepped
+from .sizing import decide
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #8fd63e3e
 TRADER = np.dtype(
@@ -132,7 +132,7 @@ def _trade(open_, close, target, cost, leverage, a, orders, fills, cash_at, posi
             paid, cash, after = fill(a.pending, a.cash, a.position, price, cost.fee, cost.lot, leverage, True, 0.0, 0.0)
             moved, value = stepped(after - a.position, cost.lot), exact(abs(cash - a.cash + paid))
             if log_orders:
-                entire = after == stepped(a.position + a.pending, cost.lot)
+                entire = after == held_after(a.position, a.pending, cost.lot)
                 _done(orders[a.orders - 1], first + t, moved, entire, price, value, paid)
             if moved != 0.0 and log_fills:
                 _told(fills[a.fills], a.orders - 1, first + t, open_[t], price, moved, value, paid, after, cash)

@@ -32,7 +32,7 @@ from .inputs import Market, Wishes, market, wishes
 from .match import touched, trail
 from .orders import BLANK, BY_RUIN, CANCELLED, DAY, EXPIRED, FILL, FILL_REASONS, GTC, LIMIT, OPEN, REJECTED
 from .orders import REPLACED, RISK, RUIN, SMALL, TIME, TRAILING_STOP
-from .quantities import INNER, exact, stepped, tradable
+from .quantities import INNER, exact, held_after, tradable
 from .risk import adds, capped, lost_too_much, stopped_too_often
 from .sizing import decide_on
 
@@ -185,12 +185,12 @@ def _decide(book: Book, wishes: Wishes, t: int, s: int) -> None:
     barred = a.blocked_today or a.bar < a.blocked_until or a.bar < h.cooled_at
     if barred and adds(wish, h.position, h.standing):
         return
-    coming = 0.0
+    held = h.position
     for k in range(a.live):
         o = book.orders[book.live[k]]
         if o.status == OPEN and o.symbol == s and o.active_from > a.bar and not np.isnan(o.target):
-            coming = stepped(coming + o.quantity, cost.lot)
-    stake, held = r.stake if r.stake > 0.0 else a.equity, stepped(h.position + coming, cost.lot)
+            held = held_after(held, o.quantity, cost.lot)
+    stake = r.stake if r.stake > 0.0 else a.equity
     quantity, standing = decide_on(wish, h.standing, stake, held, h.close, cost.lot, cost.min_notional)
     if quantity == 0.0 and standing == h.standing:
         return

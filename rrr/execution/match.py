@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from .orders import LIMIT, MARKET, STOP_LIMIT, TAKE_PROFIT
-from .quantities import DUST, exact, stepped, tradable
+from .quantities import DUST, exact, held_after, tradable
 
 # %% ../../nbs/55_execution/04_match.ipynb #b3e87798
 @njit(cache=True, nogil=True)
@@ -52,7 +52,7 @@ def fill(
         free, each = free_margin(free_cash, longs, shorts, leverage), price * (1.0 + leverage * fee)
         if opening * price * (1.0 + leverage * fee) > free:
             amount = closing + (min(opening, tradable(free / each, lot)) if free > 0.0 else 0.0)
-    value, after = amount * price, stepped(position + amount if buys else position - amount, lot)
+    value, after = amount * price, held_after(position, amount if buys else -amount, lot)
     if value <= DUST * max(abs(cash), abs(quantity) * price) or after == position:
         return 0.0, cash, position
     paid = exact(value * fee)
