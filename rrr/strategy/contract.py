@@ -15,6 +15,7 @@ from types import CodeType
 
 import numpy as np
 import pandas as pd
+from numba import njit
 
 from ..core.errors import ParameterError, unknown
 from ..core.market import OHLCV
@@ -149,6 +150,15 @@ def in_order(
     return replace(signal, **{k: x[symbols] for k, x in tables.items()})
 
 # %% ../../nbs/50_strategy/01_contract.ipynb #59e75042
+@njit(cache=True, nogil=True)
+def _beyond(targets: np.ndarray) -> bool:
+    "Whether any target is beyond [-1, 1]; without the copies that numpy would make of them."
+    found = 0
+    for i in range(len(targets)):
+        found |= (targets[i] > 1.0) | (targets[i] < -1.0)
+    return found != 0
+
+# %% ../../nbs/50_strategy/01_contract.ipynb #8decc8e8
 class Strategy:
     "A strategy function with its name, defaults, search space and warm-up"
 
@@ -197,7 +207,7 @@ class Strategy:
         if not bars.single and list(target.columns) != bars.symbols:
             signal = in_order(signal, bars.symbols, self.name)
             target = signal.target
-        if (np.abs(target.to_numpy(dtype=float)) > 1).any():
+        if _beyond(target.to_numpy(dtype=float).ravel("K")):
             raise ParameterError(f"strategy {self.name}: a target is beyond [-1, 1], the fraction of equity to hold.")
         return signal if getattr(signal, "market_only", True) else completed(signal, self.name)
 
