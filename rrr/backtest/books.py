@@ -19,7 +19,8 @@ from ..execution.costs import Costs, cost_table
 from ..execution.inputs import Market, wishes
 from ..execution.kernel import new_trader, run_targets
 from ..execution.loop import new_book, run_orders
-from ..execution.orders import FILL, ORDER
+from ..execution.orders import BLANK, FILL, ORDER, TYPES
+from ..execution.orders import TIMES_IN_FORCE as TIMES
 from ..execution.risk import Risk
 from ..execution.sizing import Sizing, sized
 from ..strategy.contract import Signal
@@ -120,6 +121,25 @@ def _table(x, skip: int) -> np.ndarray | None:
     return None if x is None else np.array(x.to_numpy(dtype=float)[skip:])
 
 
+def _requests(signal: Signal, symbols: tuple[str, ...], skip: int) -> np.ndarray:
+    "Explicit orders as rows, by deciding bar; those decided before the first traded bar are left out."
+    if signal.orders is None:
+        return np.empty(0, dtype=ORDER)
+    decided = signal.target.index.get_indexer(signal.orders.index) - skip
+    o = signal.orders[decided >= 0]
+    rows = np.repeat(BLANK, len(o))
+    rows["decided"] = decided[decided >= 0]
+    rows["type"], rows["tif"] = (o[k].cat.set_categories(w).cat.codes for k, w in (("type", TYPES), ("tif", TIMES)))
+    if "symbol" in o:
+        rows["symbol"] = o["symbol"].cat.set_categories(symbols).cat.codes
+    for name in ("quantity", "limit", "stop", "reduce_only", "oco"):
+        rows[name] = o[name]
+    for name in ("trail", "stop_loss", "take_profit"):
+        rows[name] = o[name].fillna(0.0)
+    rows["trailing"] = o["trailing_stop"].fillna(0.0)
+    return rows
+
+
 def loop_books(
     market: Market,
     signal: Signal,
@@ -135,7 +155,7 @@ def loop_books(
         terms.capital, terms.costs_of(symbols), len(symbols), step_ms, terms.tiers, terms.risk, terms.sizing
     )
     market = market._make(map(_writable, market))
-    book, curves = run_orders(book, market, wishes(np.array(target), *extras))
+    book, curves = run_orders(book, market, wishes(np.array(target), *extras, _requests(signal, symbols, skip)))
     a = book.account[0]
     orders, fills = book.orders[: a["orders"]].copy(), book.fills[: a["fills"]].copy()
     return Books(orders, fills, curves.equity, curves.cash, curves.position, curves.carry)
