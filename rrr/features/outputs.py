@@ -415,5 +415,6 @@ def difference(
     if a.dtype.kind == b.dtype.kind == "i":
         return np.where(a == b, 0.0, np.inf)
     gone = missing(a) & missing(b)
-    same = [bool(np.all(x == y)) or repr(x) == repr(y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    pairs = zip(a.tolist(), b.tolist(), strict=True)
+    same = [x is y or bool(np.all(x == y)) or repr(x) == repr(y) for x, y in pairs]
     return np.where(gone | np.array(same, bool), 0.0, np.inf)

@@ -96,7 +96,7 @@ class Trial:
         "The first bar that differs before `stop`; lenient: not where the full answer lost a value."
         best = None
         limit = FLOOR if tiny else self.tol
-        for column in self.full.keys() | got.keys():
+        for column in {**self.full, **got}:
             a, b = self.full.get(column), got.get(column)
             apart = difference(a, b, stop, self.sizes.get(column, 0.0))
             if IN_ORDER in column:  # of events without times only those told already can be compared
@@ -108,7 +108,7 @@ class Trial:
             if not (over := apart > limit).any():
                 continue
             bar = int(over.argmax())
-            if best is None or (BETWEEN in column, bar, column) < (BETWEEN in best.column, best.bar, best.column):
+            if best is None or (BETWEEN in column, bar) < (BETWEEN in best.column, best.bar):
                 best = Hit(stop, bar, column, float(apart[bar]), got)
         return best
 
