@@ -158,7 +158,8 @@ def test_backtests_are_those_in_the_store(filled):
         detail = client.get(f"/api/backtests/{row['run_id']}").json()
         run, trips = runs.get_backtest(db, row["run_id"])
         assert detail["equity"] == run["equity"] and len(run["equity"]) == 300
-        assert {k: v for k, v in detail.items() if k not in ("equity", "trades")} == told
+        assert {k: v for k, v in detail.items() if k not in ("equity", "trades", "inputs")} == told
+        assert detail["inputs"] == run["inputs"] and {x["symbol"] for x in run["inputs"]} == {"BTC-USD"}
         for key in set(told) - {"capital", "created_at"}:
             assert told[key] == row[key], key
         assert D(told["capital"]) == row["capital"]

@@ -603,8 +603,6 @@ def test_a_panel_is_refused_where_one_of_it_is_wrong(panel):
         backtest(STEPPED, panel, costs={"A-USD": Costs(), "B-USD": Costs()})
     with pytest.raises(DataError, match="no bars of C-USD from the asked start"):
         backtest(STEPPED, panel, start_ms=int(epoch_ms(panel["A-USD"].index)[100]))
-    with pytest.raises(ParameterError, match="several symbols cannot be stored"):
-        save(backtest(STEPPED, panel), None)
 
 
 def test_costs_may_differ_by_symbol(panel):

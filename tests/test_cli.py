@@ -17,7 +17,7 @@ HEAD = "timestamp,open,high,low,close,volume\n"
 GOOD = [f"2024-01-01T{h:02d}:00Z,100,101,99,100,5\n" for h in range(24)]
 COMMANDS = [
     "demo", "backtest", "ladder", "sweep", "cluster", "trade", "serve", "lab", "bench", "settings", "data import", "data list", "job list", "job run",
-    "report list", "report open", "db info", "check parity", "check causal", "data export", "data compact", "data drop",
+    "report list", "report open", "runs", "db info", "check parity", "check causal", "data export", "data compact", "data drop",
     "db current", "db upgrade", "db downgrade", "db check", "audit list", "audit verify",
 ]  # fmt: skip
 

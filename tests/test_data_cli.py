@@ -129,6 +129,45 @@ def test_a_run_is_repeated_after_its_bars_were_restated(rrr, bars, csv):
     assert past["data_hash"] == run["data_hash"] and past["metrics"] == run["metrics"]
 
 
+def test_a_run_over_several_symbols_is_stored_listed_shown_and_repeated(rrr, bars, csv):
+    other = MockDataSource(seed=5).get_historical_data("ETH-USD", 600, 3600)
+    for symbol, frame in (("BTC-USD", bars), ("ETH-USD", other), ("SOL-USD", other.iloc[100:] * 2)):
+        assert rrr("data", "import", csv(frame, f"{symbol}.csv"), "--symbol", symbol)[0] == 0
+    named = ("--symbol", "SOL-USD", "--symbol", "BTC-USD", "--symbol", "ETH-USD")
+    code, out, _ = rrr("backtest", "strongest", *named, "-p", "n=24", "-p", "hold=24", "--from", "2024-12-10", "--json")
+    run = json.loads(out)
+    assert (
+        code == 0 and run["symbol"] == "SOL-USD,BTC-USD,ETH-USD" and {t["symbol"] for t in run["trades"]} <= set(named)
+    )
+    restated = bars.copy()
+    restated.iloc[200:260, :4] *= 1.01
+    assert "60 changed" in rrr("data", "import", csv(restated, "restated.csv"), "--symbol", "BTC-USD")[1]
+    code, out, err = rrr("check", "repeat", run["run_id"])
+    assert (code, err) == (0, "") and f"data {run['data_hash']}" in out
+    assert rrr("backtest", "pairs", "--symbol", "BTC-USD,ETH-USD", "-p", "n=50")[0] == 0
+    code, out, _ = rrr("runs")
+    latest, first = out.splitlines()[1:]
+    assert code == 0 and "BTC-USD,ETH-USD" in latest and run["run_id"] in first and run["symbol"] in first
+    assert len(json.loads(rrr("runs", "--limit", "1", "--json")[1])["runs"]) == 1
+    code, out, _ = rrr("runs", run["run_id"])
+    assert code == 0 and all(out.count(x) > 1 for x in ("SOL-USD", "BTC-USD", "ETH-USD")) and run["data_hash"] in out
+    told = json.loads(rrr("runs", run["run_id"], "--json")[1])
+    assert [x["symbol"] for x in told["inputs"]] == list(named[1::2]) and told["metrics"] == run["metrics"]
+    assert rrr("runs", "nope")[0] == 1
+    for args, said in (
+        (("backtest", "pairs", "--symbol", "BTC-USD", "--symbol", "BTC-USD"), "BTC-USD is named twice"),
+        (("backtest", "pairs", "--symbol", "BTC-USD", "--symbol", "XRP-USD"), "Stored of every one: none"),
+        (("backtest", "strongest", "--symbol", "BTC-USD"), "several symbols"),
+        (("trade", "--replay", "BTC-USD,ETH-USD"), "one symbol at a time"),
+    ):
+        code, out, err = rrr(*args)
+        assert (code, out) == (1, "") and said in err and len(err.splitlines()) == 1, err
+
+
+def test_a_home_without_runs_says_how_to_make_one(rrr):
+    assert rrr("runs")[:2] == (0, "no runs yet; try: rrr backtest --help\n")
+
+
 def test_other_kinds_of_data_go_in_by_name(rrr, tmp_path):
     path = tmp_path / "fng.csv"
     path.write_text("date,value,classification\n2023-01-01,26.0,Fear\n2023-01-02,60.0,Greed\n")

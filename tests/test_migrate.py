@@ -182,8 +182,8 @@ def make(c: sa.Connection) -> list[tuple]:
 
 
 def parts(thing: tuple) -> tuple:
-    "The words of a statement that makes a table: a column that was added later stands at its end."
-    return (*thing[:-1], tuple(sorted(re.split(r"[,()\s]+", thing[-1])))) if thing[0] == "table" else thing
+    "The words of a statement that makes a table: a column that was added later stands at its end, a name may be quoted."
+    return (*thing[:-1], tuple(sorted(re.split(r"[,()\"\s]+", thing[-1])))) if thing[0] == "table" else thing
 
 
 def state(engine: sa.Engine) -> tuple[list, dict]:
@@ -228,22 +228,22 @@ FUNCTIONS = [("audit_log_append_only",), ("market_data_symbol_is_known",), ("sym
 class TestAgreement:
     def test_after_upgrade_from_nothing(self, engine):
         assert current(engine) is None and "table orders is missing." in differences(engine)
-        assert upgrade(engine) == ["0001", "0002", "0003"] == revisions()
-        assert current(engine) == head() == "0003"
+        assert upgrade(engine) == ["0001", "0002", "0003", "0004"] == revisions()
+        assert current(engine) == head() == "0004"
         assert differences(engine) == [] and sound(engine)
         assert upgrade(engine) == []
 
     def test_after_adoption_of_an_old_store(self, old):
         assert current(old) is None
-        assert upgrade(old) == ["0002", "0003"]
+        assert upgrade(old) == ["0002", "0003", "0004"]
         assert current(old) == head() and differences(old) == [] and sound(old)
 
     def test_after_down_and_up(self, old):
         upgrade(old)
-        assert downgrade(old, "0001") == ["0003", "0002"]
+        assert downgrade(old, "0001") == ["0004", "0003", "0002"]
         assert current(old) == "0001" and differences(old) != [] and sound(old)
-        assert upgrade(old) == ["0002", "0003"] and differences(old) == [] and sound(old)
-        assert downgrade(old, "base") == ["0003", "0002", "0001"] and current(old) is None
+        assert upgrade(old) == ["0002", "0003", "0004"] and differences(old) == [] and sound(old)
+        assert downgrade(old, "base") == ["0004", "0003", "0002", "0001"] and current(old) is None
         with old.connect() as c:
             assert sa.inspect(c).get_table_names() == [VERSION_TABLE]
         assert upgrade(old) == revisions() and differences(old) == [] and sound(old)
@@ -351,7 +351,7 @@ class TestRows:
             names = [x.name for x in table.c if (table.name, x.name) != ("positions", "opened_at")]
             found = [{x: row[x] for x in names} for row in old_rows(old, table)]
             assert found == [{x: row[x] for x in names} for row in before[table.name]], table.name
-        for name in set(Table.metadata.tables) - set(first_tables.tables):
+        for name in set(Table.metadata.tables) - set(first_tables.tables) - {"backtest_inputs"}:
             assert rows(old, name) == []
 
     def test_bars_could_be_known_when_they_closed(self, old):
@@ -365,6 +365,41 @@ class TestRows:
             assert bar["vwap"] is None and bar["trade_count"] is None
         (series,) = rows(old, "series")
         assert (series["years"], series["unfinished"], series["quality"]) == ({}, None, {"gaps": []})
+
+    def test_runs_read_and_traded_the_symbol_that_they_name(self, old):
+        upgrade(old, "0003")
+        execute(old, "UPDATE backtest_runs SET symbol = 'ETH-USD', read_from_ms = -5, as_of_ms = 7 WHERE run_id = 'r2'")
+        trip = dict(
+            zip("number entry_ms quantity entry_price exit_price fees pnl return_pct".split(), [1.0] * 8, strict=True)
+        )
+        names, values = ", ".join(trip), ", ".join(map(str, trip.values()))
+        execute(old, f"INSERT INTO backtest_trades (run_id, status, {names}) VALUES ('r2', 'closed', {values})")
+        with old.connect() as c:
+            before = [
+                c.exec_driver_sql(f"SELECT * FROM {x} ORDER BY 1").all() for x in ("backtest_runs", "backtest_trades")
+            ]
+        upgrade(old)
+        assert [tuple(x.values()) for x in rows(old, "backtest_inputs")] == [
+            ("r1", 1, "BTC-USD", "1h", 0, 1, None), ("r2", 1, "ETH-USD", "1h", -5, 1, 7),
+        ]  # fmt: skip
+        assert [(x["run_id"], x["symbol"]) for x in rows(old, "backtest_trades")] == [
+            ("r1", "BTC-USD"),
+            ("r2", "ETH-USD"),
+        ]
+        assert differences(old) == [] and sound(old)
+        downgrade(old, "0003")
+        with old.connect() as c:
+            after = [
+                c.exec_driver_sql(f"SELECT * FROM {x} ORDER BY 1").all() for x in ("backtest_runs", "backtest_trades")
+            ]
+        assert after == before and sound(old)
+
+    @pytest.mark.parametrize("table", ["backtest_inputs", "backtest_trades"])
+    def test_a_run_names_symbols_that_there_are(self, old, table):
+        upgrade(old)
+        execute(old, "UPDATE backtest_runs SET symbol = 'BTC-USD,ETH-USD'", f"UPDATE {table} SET symbol = 'ETH-USD'")
+        with pytest.raises(sa.exc.IntegrityError):
+            execute(old, f"UPDATE {table} SET symbol = 'XRP-USD'")
 
     def test_orders_are_good_till_cancelled(self, old):
         upgrade(old)
@@ -460,6 +495,14 @@ class TestRows:
             downgrade(old, "0001")
         assert state(old) == before and sound(old)
 
+    def test_down_is_refused_where_a_run_is_over_several_symbols(self, old):
+        upgrade(old)
+        execute(old, "UPDATE backtest_runs SET symbol = 'BTC-USD,ETH-USD' WHERE run_id = 'r2'")
+        before = state(old)
+        with pytest.raises(StoreError, match="'r2' is over BTC-USD,ETH-USD: revision 0003 has one symbol a run"):
+            downgrade(old, "0003")
+        assert state(old) == before and sound(old)
+
 
 def old_rows(engine: sa.Engine, table: sa.Table) -> list[dict]:
     "Rows in the columns of the first revision, in the order of its key, amounts as numbers."
@@ -479,7 +522,7 @@ class TestRefusals:
         before, content = state(old), files(old)
         for act in (current, open_schema, upgrade, lambda e: upgrade(e, "0001"), lambda e: downgrade(e, "0001")):
             with pytest.raises(
-                StoreError, match="written by a newer RRR: its tables are at revision 0999 .* 0003 at most"
+                StoreError, match="written by a newer RRR: its tables are at revision 0999 .* 0004 at most"
             ):
                 act(old)
         assert state(old) == before and files(old) == content
@@ -491,12 +534,12 @@ class TestRefusals:
         else:
             before = state(old)
             with pytest.raises(
-                StoreError, match="revision none of its tables and this RRR needs 0003: run `rrr db upgrade`"
+                StoreError, match="revision none of its tables and this RRR needs 0004: run `rrr db upgrade`"
             ):
                 open_schema(old)
             assert state(old) == before
             upgrade(old, "0001")
-            with pytest.raises(StoreError, match="revision 0001 of its tables and this RRR needs 0003"):
+            with pytest.raises(StoreError, match="revision 0001 of its tables and this RRR needs 0004"):
                 open_schema(old)
             upgrade(old)
         content = files(old)
@@ -585,9 +628,9 @@ class TestRefusals:
     def test_a_revision_or_direction_that_makes_no_sense_is_refused(self, engine):
         upgrade(engine)
         before = state(engine)
-        with pytest.raises(StoreError, match="unknown revision '0004'.* Known: 0001, 0002, 0003, base, head"):
-            upgrade(engine, "0004")
-        with pytest.raises(StoreError, match="is at revision 0003: downgrade leads to 0001"):
+        with pytest.raises(StoreError, match="unknown revision '0005'.* Known: 0001, 0002, 0003, 0004, base, head"):
+            upgrade(engine, "0005")
+        with pytest.raises(StoreError, match="is at revision 0004: downgrade leads to 0001"):
             upgrade(engine, "0001")
         downgrade(engine, "0001")
         with pytest.raises(StoreError, match="is at revision 0001: upgrade leads to 0002"):
@@ -600,7 +643,8 @@ class TestRefusals:
         upgrade(old, say=said.append)
         downgrade(old, "base", say=said.append)
         assert [x.split(":")[0] for x in said] == [
-            "0001 found", "0002 applied", "0003 applied", "0003 undone", "0002 undone", "0001 undone",
+            "0001 found", "0002 applied", "0003 applied", "0004 applied", "0004 undone", "0003 undone", "0002 undone",
+            "0001 undone",
         ]  # fmt: skip
 
 
@@ -762,7 +806,7 @@ class TestAtOnce:
             return applied
 
         ran = at_once(job, job, job)
-        assert sorted(itertools.chain(*ran)) == (["0002", "0003"] if behind else ["0001", "0002", "0003"])
+        assert sorted(itertools.chain(*ran)) == (revisions()[1:] if behind else revisions())
         assert differences(engine) == [] and sound(engine)
         assert len(rows(engine, "orders")) == (6 if behind else 0)
 

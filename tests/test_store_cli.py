@@ -57,7 +57,7 @@ def test_a_postgresql_store_waits_for_the_upgrade_and_an_sqlite_one_does_not(rrr
         assert rrr("db", "check")[0] == 1
     assert rrr("db", "upgrade")[0] == 0
     code, out, _ = rrr("db", "current")
-    assert code == 0 and out == "revision 0003 of 0003\n"
+    assert code == 0 and out == "revision 0004 of 0004\n"
     assert rrr("db", "check")[:2] == (0, "the database is as it should be\n")
     assert "market_data" in rrr("db", "info")[1]
 
@@ -66,7 +66,7 @@ def test_tables_go_back_and_forth_and_not_without_a_yes(stocked):
     code, _, err = stocked("db", "downgrade", "0001")
     assert code == 1 and "say --yes" in err
     assert stocked("db", "downgrade", "0001", "--yes")[1] == "revision 0001\n"
-    assert stocked("db", "upgrade")[1] == "revision 0003\n"
+    assert stocked("db", "upgrade")[1] == "revision 0004\n"
     rows = json.loads(stocked("data", "list", "--json")[1])["series"]
     assert [(r["symbol"], r["rows"]) for r in rows] == [("BTC-USD", 40)]
 

@@ -19,9 +19,10 @@ RUN = dict(
     metrics={"sharpe": 0.1 + 0.2, "calmar": None, "tiny": 5e-324, "most": 1.7976931348623157e308},
     equity=[[0, 100000.12345678], [3600000, 0.1 + 0.2]], data_hash="a" * 16, code_hash="b" * 16, synthetic=True,
     as_of_ms=2**42, read_from_ms=-1, seed=2**63 - 1,
+    inputs=[dict(symbol="BTC-USD", interval="1h", first_ms=-1, last_ms=2**42, as_of_ms=2**42)],
 )  # fmt: skip
 TRIP = dict(
-    number=1, entry_ms=0, exit_ms=None, quantity=0.1 + 0.2, entry_price=1e-9, exit_price=3.3, fees=0.0, pnl=-1.5,
+    number=1, symbol="BTC-USD", entry_ms=0, exit_ms=None, quantity=0.1 + 0.2, entry_price=1e-9, exit_price=3.3, fees=0.0, pnl=-1.5,
     return_pct=-0.25, status="open",
 )  # fmt: skip
 
@@ -29,7 +30,7 @@ TRIP = dict(
 @pytest.fixture
 def db(db):
     with db.write() as c:
-        c.execute(sa.insert(SymbolRow), dict(symbol="BTC-USD", base="BTC", quote="USD"))
+        c.execute(sa.insert(SymbolRow), [dict(symbol=f"{x}-USD", base=x, quote="USD") for x in ("BTC", "SOL", "XRP")])
     return db
 
 
@@ -42,12 +43,27 @@ def test_a_run_comes_back_digit_for_digit(db):
     assert [t.pop("run_id") for t in trips] == ["r1", "r1"] and trips == [TRIP, TRIP | dict(number=2, exit_ms=2**42)]
 
 
+def test_a_run_over_several_symbols_keeps_their_order_and_the_symbol_of_each_round_trip(db):
+    names = ["XRP-USD", "BTC-USD", "SOL-USD"]
+    read = [RUN["inputs"][0] | dict(symbol=x, interval=i, as_of_ms=i and None) for i in ("1h", "5m") for x in names]
+    run = RUN | dict(symbol=",".join(names), inputs=read)
+    trips = [TRIP | dict(number=i, symbol=names[i % 3]) for i in range(12)]
+    runs.save_backtest(db, run, trips)
+    found, traded = runs.get_backtest(db, "r1")
+    assert {k: found[k] for k in run} == run and [t["symbol"] for t in traded] == [t["symbol"] for t in trips]
+    (listed,) = runs.list_backtests(db)[1]
+    assert listed["symbol"] == "XRP-USD,BTC-USD,SOL-USD" and "inputs" not in listed
+
+
 def test_a_run_and_its_round_trips_are_stored_together_or_not_at_all(db):
     before = dump(db)
     for run, trips, refusal in (
         (RUN, [TRIP, TRIP], "row 1: run_id, number r1, 1 repeats row 0"),
         (RUN, [TRIP, TRIP | dict(number=2, pnl=math.nan)], "row 1: pnl nan should be a finite number"),
-        (RUN | dict(symbol="ETH-USD"), [], "unknown symbol ETH-USD: add it first"),
+        (RUN | dict(inputs=[RUN["inputs"][0] | dict(symbol="ETH-USD")]), [], "unknown symbol ETH-USD: add it first"),
+        (RUN, [TRIP, TRIP | dict(number=2, symbol="ETH-USD")], "row 1: unknown symbol ETH-USD: add it first"),
+        (RUN, [{k: v for k, v in TRIP.items() if k != "symbol"}], "row 0: symbol"),
+        (RUN | dict(inputs=[RUN["inputs"][0] | dict(start=1)]), [], "start is no column of backtest_inputs"),
         (RUN | dict(metrics={"sharpe": math.nan}), [], "metrics .* finite numbers only"),
         (RUN | dict(equity=[[0, math.inf]]), [], "equity .* finite numbers only"),
         (RUN | dict(params={"fast": {1, 2}}), [], "params .* plain values"),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Money', 'T', 'MOST', 'NAME', 'Whole', 'Limit', 'Offset', 'Account', 'Holdings', 'RunId', 'Db', 'EMPTY', 'HOSTS',
            'ROUTES', 'Page', 'Health', 'PortfolioOut', 'PositionOut', 'TradeOut', 'EquityPoint', 'BacktestOut',
-           'BacktestTrade', 'BacktestDetail', 'health', 'portfolio', 'positions', 'trades', 'curve', 'backtests',
-           'backtest_detail', 'create_app']
+           'BacktestInput', 'BacktestTrade', 'BacktestDetail', 'health', 'portfolio', 'positions', 'trades', 'curve',
+           'backtests', 'backtest_detail', 'create_app']
 
 # %% ../../nbs/80_api/01_app.ipynb #7ac340b3
 import re
@@ -124,7 +124,7 @@ class BacktestOut(BaseModel):
     created_at: datetime
     strategy: str
     params: dict
-    symbol: str
+    symbol: str  # several are joined by commas
     interval: str
     first_ms: int
     last_ms: int
@@ -137,10 +137,21 @@ class BacktestOut(BaseModel):
     synthetic: bool
 
 
+class BacktestInput(BaseModel):
+    "Stored bars that a backtest read"
+
+    symbol: str
+    interval: str
+    first_ms: int
+    last_ms: int
+    as_of_ms: int | None
+
+
 class BacktestTrade(BaseModel):
     "A round trip of a backtest"
 
     number: int
+    symbol: str
     entry_ms: int
     exit_ms: int | None
     quantity: float
@@ -153,8 +164,9 @@ class BacktestTrade(BaseModel):
 
 
 class BacktestDetail(BacktestOut):
-    "A run with its thinned equity curve and one page of its round trips"
+    "A run with the bars it read, its thinned equity curve and one page of its round trips"
 
+    inputs: list[BacktestInput]
     equity: list[tuple[int, float]]  # ms, quote
     trades: Page[BacktestTrade]
 

@@ -6,12 +6,14 @@
 __all__ = ['Request', 'stored_interval', 'require', 'Recorder', 'repeat', 'Runs', 'Desk']
 
 # %% ../../nbs/90_app/06_desk.ipynb #4ad2d6df
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+
+import pandas as pd
 
 from .jobs import JobResult, run_job
 from .parity import Parity, compare
@@ -20,11 +22,11 @@ from ..backtest.result import Backtest
 from ..backtest.run import backtest, run_row, save, stored_terms
 from ..backtest.warm import warm
 from ..core.errors import ConfigError, DataError, JobError, ParameterError
-from ..core.market import interval_ms, parse_symbol, parse_time
+from ..core.market import interval_ms, parse_time
 from ..core.settings import Settings, load_settings
 from ..engine.replay import replay
 from ..execution.costs import Costs
-from ..store.bars import list_series, read_bars
+from ..store.bars import EXTRA, list_series, read_bars, read_symbols, split_symbols
 from ..store.db import Database, ensure_writable, get_db
 from ..store.runs import finish_job, get_backtest, start_job
 from ..strategy.contract import get_strategy
@@ -35,7 +37,7 @@ class Request:
     "A strategy on a market over a span, at a cost"
 
     strategy: str
-    symbol: str
+    symbol: str  # several are joined by commas
     interval: str | None = None  # the only one stored by default
     start: str | None = None  # ISO; first bar to trade, inclusive
     end: str | None = None  # ISO; exclusive
@@ -53,17 +55,20 @@ class Request:
 
 def stored_interval(
     db: Database,
-    symbol: str,
+    symbol: str,  # several are joined by commas
     interval: str | None,
 ) -> str:
-    "The interval asked for, or the only one stored; raise `DataError` when that is not one."
+    "The interval asked for, or the only one stored of all symbols; raise `DataError` when that is not one."
     if interval is not None:
         interval_ms(interval)
         return interval
-    known = [r["interval"] for r in list_series(db) if r["symbol"] == symbol]
+    names, series = split_symbols(symbol), list_series(db)
+    stored = [[r["interval"] for r in series if r["symbol"] == name] for name in names]
+    known = [x for x in stored[0] if all(x in other for other in stored)]
     if len(known) != 1:
         have = ", ".join(known) or "none: import a file first"
-        raise DataError(f"{symbol}: name the interval with --interval. Stored: {have}.")
+        every = " of every one" if len(names) > 1 else ""
+        raise DataError(f"{symbol}: name the interval with --interval. Stored{every}: {have}.")
     return known[0]
 
 # %% ../../nbs/90_app/06_desk.ipynb #06b7f518
@@ -92,20 +97,34 @@ class Recorder:
         finish_job(self.db, r.run_id, r.status, error=r.error, failed_cell=failed, **files)
 
 # %% ../../nbs/90_app/06_desk.ipynb #5f020f5e
+def _frames(db: Database, inputs: list[dict], extra: Iterable[str] = ()) -> dict[str, pd.DataFrame]:
+    "What a run read, by symbol."
+    return {
+        x["symbol"]: read_bars(
+            db, x["symbol"], x["interval"], x["first_ms"], x["last_ms"] + 1, extra, as_of_ms=x["as_of_ms"]
+        )
+        for x in inputs
+    }
+
+
 def repeat(
     db: Database,
     run_id: str,  # of a stored backtest
 ) -> tuple[Backtest, dict[str, tuple]]:  # the run again, and what differs: name -> (stored, now)
     "Run a stored backtest on the bars as they were known to it; raise `DataError` where it does not say which."
     run, _ = get_backtest(db, run_id)
-    if run["as_of_ms"] is None or run["read_from_ms"] is None:
+    inputs, strategy = run["inputs"], get_strategy(run["strategy"])
+    if run["read_from_ms"] is None or None in [x["as_of_ms"] for x in inputs]:
         raise DataError(f"run {run_id} does not say which bars it used: it is older than this, or ran on other bars.")
-    span = run["read_from_ms"], run["last_ms"] + interval_ms(run["interval"])
-    bars = read_bars(db, run["symbol"], run["interval"], *span, as_of_ms=run["as_of_ms"])
-    terms, capital = stored_terms(run["costs"]), float(run["capital"])
+    columns = [c for c in strategy.fields if c in EXTRA]
+    traded, finer = ([x for x in inputs if (x["interval"] == run["interval"]) == same] for same in (True, False))
+    terms = stored_terms(run["costs"], len(finer) + len(columns))
+    bars, detail = _frames(db, traded, columns), _frames(db, finer) or None
+    if len(bars) == 1 and "panel" not in run["costs"]:
+        bars = bars[run["symbol"]]
     b = backtest(
-        run["strategy"], bars, run["params"], capital=capital, start_ms=run["first_ms"], accept_blocked=True,
-        seed=run["seed"], **terms,
+        strategy, bars, run["params"], capital=float(run["capital"]), start_ms=run["first_ms"], accept_blocked=True,
+        seed=run["seed"], detail=detail, **terms,
     )  # fmt: skip
     again, _ = run_row(b, run_id)
     kept = ("data_hash", "code_hash", "bars", "first_ms", "last_ms", "metrics", "equity")
@@ -116,12 +135,11 @@ class Runs:
     "What a desk runs on stored bars; a desk has `settings` and `db`"
 
     def _bars(self, r: Request):
-        "Bars up to the end of the request, its interval and start."
-        symbol = parse_symbol(r.symbol)
-        interval = stored_interval(self.db, symbol, r.interval)
+        "Bars up to the end of the request, by symbol where it names several, and its start."
+        interval = stored_interval(self.db, r.symbol, r.interval)
         start = parse_time(r.start) if r.start else None
         end, as_of = (parse_time(x) if x else None for x in (r.end, r.as_of))
-        return read_bars(self.db, symbol, interval, end_ms=end, as_of_ms=as_of), start
+        return read_symbols(self.db, r.symbol, interval, end_ms=end, as_of_ms=as_of), start
 
     def _capital(self, r: Request) -> Decimal:
         return self.settings.initial_capital if r.capital is None else Decimal(str(r.capital))
@@ -147,19 +165,24 @@ class Runs:
     ) -> Ladder:
         "The same strategy on every rung of realism, inside finer bars where they are stored."
         b = self._run(r)
-        step, symbol = interval_ms(b.interval), b.symbol
-        first, last = b.data.times_ms[[0, -1]].tolist()
-        rows = [x for x in list_series(self.db) if x["symbol"] == symbol and interval_ms(x["interval"]) < step]
-        finer = [x["interval"] for x in rows]
+        step, first, last = b.data.step_ms, *b.data.times_ms[[0, -1]].tolist()
+        spans = {(x["symbol"], x["interval"]): (x["first_ms"], x["last_ms"]) for x in list_series(self.db)}
+        intervals = [i for s, i in spans if s == b.symbols[0] and interval_ms(i) < step]
+        finer = [i for i in intervals if all((x, i) in spans for x in b.symbols)]
         if detail is not None and detail not in finer:
             raise DataError(
-                f"no {detail} bars of {symbol} below {b.interval} are stored: {', '.join(finer) or 'none are'}."
+                f"no {detail} bars of {b.symbol} below {b.interval} are stored: {', '.join(finer) or 'none are'}."
             )
-        whole = [x["interval"] for x in rows if x["first_ms"] <= first and x["last_ms"] >= last]
-        chosen = detail or min(whole, key=interval_ms, default=None)
+
+        def whole(interval: str) -> bool:
+            held = [(x, spans[x.symbol, interval]) for x in b.data.spans]
+            return all(of[0] <= x.first_ms and of[1] >= x.last_ms for x, of in held)
+
+        chosen = detail or min(filter(whole, finer), key=interval_ms, default=None)
         if chosen is None:
             return ladder(b)
-        return ladder(b, detail=read_bars(self.db, symbol, chosen, first, last + step))
+        fine = {x: read_bars(self.db, x, chosen, first, last + step) for x in b.symbols}
+        return ladder(b, detail=fine)
 
 # %% ../../nbs/90_app/06_desk.ipynb #b43dc04b
 class Desk(Runs):
@@ -199,6 +222,8 @@ class Desk(Runs):
             raise ConfigError("LIVE_TRADING is on, but this version trades on paper only.")
         strategy = get_strategy(r.strategy)
         strategy.params(r.params)
+        if "," in r.symbol:
+            raise ParameterError(f"the engine trades one symbol at a time, not {r.symbol}.")
         bars, start = self._bars(r)
         start = start if start is not None else int(bars.index[0].timestamp() * 1000)
         capital = self._capital(r)

@@ -361,8 +361,9 @@ class Backtest(Shown, Trading, Account):
     interval: str
     synthetic: bool
     code: str  # `code_hash` when it ran
-    as_of_ms: int | None = None  # the moment whose knowledge the bars are; None where they are not from the store
+    as_of_ms: int | None = None  # the moment whose knowledge the bars are, the latest of several; None: not from a store
     read_from_ms: int | None = None  # first bar that was read, for the warm-up
+    inputs: tuple[dict, ...] = ()  # series that were read, the traded ones first: rows of `backtest_inputs`
     blocked: tuple[str, ...] = ()  # problems of the data that were let through
     data_more: tuple[str, ...] = ()  # hashes of further inputs: columns, finer bars, funding
     seed: int | None = None  # kept with the run; no strategy of the library draws numbers

@@ -105,8 +105,8 @@ def _known(bars: pd.DataFrame | Mapping[str, pd.DataFrame]) -> dict:
     known = {"symbol": "?", "synthetic": any(a.get("synthetic", False) for a in each)}
     known["interval"] = next((a["interval"] for a in each if a.get("interval")), None)
     known["blocked"] = tuple(dict.fromkeys(code for a in each for code in a.get("blocked", ())))
-    moments = {a.get("as_of_ms") for a in each}
-    known["as_of_ms"] = moments.pop() if len(moments) == 1 else None
+    moments = [a.get("as_of_ms") for a in each]
+    known["as_of_ms"] = max(moments) if moments and None not in moments else None
     if isinstance(bars, pd.DataFrame):
         known["symbol"] = bars.attrs.get("symbol", "?")
     return known
@@ -182,7 +182,7 @@ def backtest(
     names = dict(
         symbol=name, interval=interval, synthetic=known["synthetic"] if synthetic is None else synthetic,
         code=code_hash(s), as_of_ms=known["as_of_ms"], read_from_ms=int(p.times_ms[0]), blocked=known["blocked"],
-        data_more=_more(p, s, detail, funding), seed=seed,
+        data_more=_more(p, s, detail, funding), seed=seed, inputs=_inputs(bars, detail, p.symbols, interval),
     )  # fmt: skip
     terms = Terms(capital, costs, sizing, risk, tier_rows(tiers))
     return settle(s, signal, p, skip, terms, detail, funding, params=params, **names)
@@ -207,8 +207,29 @@ def _more(p: Prepared, s: Strategy, detail, funding) -> tuple[str, ...]:
         made.append(hashlib.sha256(name.encode() + content).hexdigest()[:16])
     return tuple(made)
 
+
+def _input(symbol: str, bars: pd.DataFrame, interval: str) -> dict:
+    "What a run read of one series."
+    known, (first, last) = bars.attrs, epoch_ms(bars.index[[0, -1]]).tolist()
+    stored = (known.get("symbol"), known.get("interval")) == (symbol, interval)
+    as_of = known.get("as_of_ms") if stored else None
+    return dict(symbol=symbol, interval=interval, first_ms=first, last_ms=last, as_of_ms=as_of)
+
+
+def _inputs(bars, detail, symbols: tuple[str, ...], interval: str) -> tuple[dict, ...]:
+    "The bars that are traded, by symbol, and finer ones as far as they came from a store."
+    traded, finer = (x if isinstance(x, Mapping) else {symbols[0]: x} for x in (bars, {} if detail is None else detail))
+    made = [_input(k, f, interval) for k, f in traded.items()]
+    named = [(k, f, f.attrs["interval"]) for k, f in finer.items() if len(f) and f.attrs.get("interval")]
+    return tuple(made + [x for x in (_input(*n) for n in named) if x["as_of_ms"] is not None])
+
 # %% ../../nbs/60_backtest/02_run.ipynb #25d00a59
 _SAME = ("symbol", "interval", "synthetic", "as_of_ms", "read_from_ms", "blocked", "code", "seed")
+
+
+def _same(b: Backtest) -> dict:
+    "What is true of a run over the same bars too, finer ones left out."
+    return {k: getattr(b, k) for k in _SAME} | {"inputs": b.inputs[: len(b.symbols)]}
 
 
 def again(
@@ -218,7 +239,7 @@ def again(
     detail: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
 ) -> Backtest:
     "Trade the signal of a run once more, at other costs, prices, or inside finer bars."
-    names = {k: getattr(b, k) for k in _SAME}
+    names = _same(b)
     p = b.given if frame is None else b.given._replace(frame=frame)
     terms = b.terms if costs is None else replace(b.terms, costs=costs)
     return settle(b.strategy, b.signal, p, b.skip, terms, detail, b.funding, params=b.params, **names)
@@ -229,7 +250,7 @@ def hold(
 ) -> Backtest:
     "Buy and hold over the bars of a run at its costs, several symbols in equal parts."
     s, single = get_strategy("buy_and_hold"), b.data.bars.single
-    names = {k: getattr(b, k) for k in _SAME} | {"code": code_hash(s)}
+    names = _same(b) | {"code": code_hash(s)}
     bars = Bars(b.bars) if single else Bars({k: b.bars.xs(k, axis=1, level=1) for k in b.symbols})
     terms = Terms(b.capital, b.costs, None if single else Sizing(fraction=1 / len(b.symbols)), None, b.terms.tiers)
     return settle(s, s(bars), b.data._replace(bars=bars), 0, terms, None, None, params={}, **names)
@@ -258,18 +279,21 @@ def _terms_row(b: Backtest) -> dict:
         "tiers": [list(x) for x in t.tiers],
     }
     more["inputs"] = list(b.data_more)
+    more["panel"] = len(b.symbols) == 1 and not b.data.bars.single  # a strategy may treat a panel of one otherwise
     return out | {k: v for k, v in more.items() if v}
 
 
 def stored_terms(
     costs: dict,  # of a stored run
+    finer: int = 0,  # how many series of finer bars it names
 ) -> dict:  # keyword arguments of `backtest`
     "Read back what a run was traded under; raise `DataError` where the store does not hold all of it."
     kept = dict(costs)
-    if kept.pop("inputs", None):
+    if len(kept.pop("inputs", ())) != finer:
         raise DataError(
             "the run read columns, finer bars or funding that are not in the store: it cannot be repeated from it."
         )
+    kept.pop("panel", None)
     more = {"tiers": kept.pop("tiers", ())}
     for name, kind in (("sizing", Sizing), ("risk", Risk)):
         if name in kept:
@@ -286,14 +310,14 @@ def run_row(
     first, last = b.data.times_ms[[0, -1]].tolist()
     curve = thin(b.equity)
     run = dict(
-        run_id=run_id, strategy=b.strategy.name, params=b.params, symbol=b.symbol, interval=b.interval,
+        run_id=run_id, strategy=b.strategy.name, params=b.params, symbol=",".join(b.symbols), interval=b.interval,
         first_ms=first, last_ms=last, bars=len(b.bars), capital=Decimal(str(b.capital)), costs=_terms_row(b),
         metrics={k: _or_none(v) for k, v in b.metrics.items()},
         equity=[[int(t), float(v)] for t, v in zip(epoch_ms(curve.index), curve, strict=True)],
         data_hash=b.hashes["data"], code_hash=b.hashes["code"], synthetic=b.synthetic,
-        as_of_ms=b.as_of_ms, read_from_ms=b.read_from_ms, seed=b.seed,
+        as_of_ms=b.as_of_ms, read_from_ms=b.read_from_ms, seed=b.seed, inputs=[dict(x) for x in b.inputs],
     )  # fmt: skip
-    t = b.trades
+    t = b.trades.assign(symbol=b.symbol) if b.data.bars.single else b.trades
     entry, exit_ = epoch_ms(pd.DatetimeIndex(t.entry_time)), epoch_ms(pd.DatetimeIndex(t.exit_time))
     trades = [
         dict(number=i + 1, entry_ms=int(entry[i]), exit_ms=None if r["status"] == "open" else int(exit_[i]), **r)
@@ -310,8 +334,4 @@ def save(
     "Store a run, its metrics and its round trips in one transaction."
     from rrr.store.runs import new_run_id, save_backtest
 
-    if not b.data.bars.single:
-        raise ParameterError(
-            f"a run over several symbols cannot be stored: the store has one symbol a run, not {b.symbol}."
-        )
     return save_backtest(db, *run_row(b, run_id or new_run_id()))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXTRA', 'epoch_ms', 'as_numbers', 'bars_frame', 'YearHashes', 'year_hashes', 'hash_of_years', 'data_hash',
-           'list_series', 'get_series', 'stored_bars', 'iter_bars', 'read_bars', 'series_attrs', 'as_table']
+           'list_series', 'get_series', 'stored_bars', 'iter_bars', 'read_bars', 'split_symbols', 'read_symbols',
+           'series_attrs', 'as_table']
 
 # %% ../../nbs/10_store/07_bars.ipynb #6f2bf513
 import hashlib
@@ -248,6 +249,27 @@ def read_bars(
             attrs | dict(as_of_ms=min(as_of_ms, attrs["as_of_ms"]) if as_of_ms is not None else attrs["as_of_ms"])
         )
     return frame
+
+# %% ../../nbs/10_store/07_bars.ipynb #62d1b903
+def split_symbols(
+    text: str,  # "BTC-USD", or "BTC-USD,ETH-USD"
+) -> list[str]:
+    "The symbols that a text names; raise `ParameterError` where one is named twice."
+    symbols = [parse_symbol(x.strip()) for x in text.split(",")]
+    if twice := [x for x in dict.fromkeys(symbols) if symbols.count(x) > 1]:
+        raise ParameterError(f"{', '.join(twice)} is named twice: name each symbol once.")
+    return symbols
+
+
+def read_symbols(
+    db: Database,
+    text: str,  # "BTC-USD", or "BTC-USD,ETH-USD"
+    interval: str,  # of all of them
+    **asked,  # of `read_bars`
+) -> pd.DataFrame | dict[str, pd.DataFrame]:  # by symbol where there are several
+    "Bars of one symbol or of several, as a backtest takes them."
+    frames = {x: read_bars(db, x, interval, **asked) for x in split_symbols(text)}
+    return frames if len(frames) > 1 else frames.popitem()[1]
 
 # %% ../../nbs/10_store/07_bars.ipynb #4bc407dc
 def series_attrs(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ..core.errors import NotFoundError
 from .db import Database
 from .records import add_records, find_records
-from .schema import BacktestRunRow, BacktestTradeRow, JobRow
+from .schema import BacktestInputRow, BacktestRunRow, BacktestTradeRow, JobRow
 
 # %% ../../nbs/10_store/12_runs.ipynb #79e9de4a
 def new_run_id() -> str:  # "20260131T120000Z-1a2b3c4d"
@@ -24,13 +24,16 @@ def new_run_id() -> str:  # "20260131T120000Z-1a2b3c4d"
 # %% ../../nbs/10_store/12_runs.ipynb #355dc5c1
 def save_backtest(
     db: Database,
-    run: dict,  # columns of `backtest_runs`, created_at added here
+    run: dict,  # columns of `backtest_runs`, created_at added here; inputs: rows of `backtest_inputs` in order
     trades: list[dict],  # columns of `backtest_trades` without run_id
 ) -> str:  # the run id
-    "Store a run and its round trips in one transaction; raise `BatchError` for rows that cannot be."
+    "Store a run, what it read and its round trips in one transaction; raise `BatchError` for rows that cannot be."
+    row, name = dict(run), dict(run_id=run["run_id"])
+    inputs = [x | name | dict(number=i + 1) for i, x in enumerate(row.pop("inputs"))]
     with db.write() as c:
-        add_records(c, BacktestRunRow, [run | dict(created_at=datetime.now(UTC))])
-        add_records(c, BacktestTradeRow, [t | dict(run_id=run["run_id"]) for t in trades])
+        add_records(c, BacktestRunRow, [row | dict(created_at=datetime.now(UTC))])
+        add_records(c, BacktestInputRow, inputs)
+        add_records(c, BacktestTradeRow, [t | name for t in trades])
     return run["run_id"]
 
 
@@ -38,7 +41,7 @@ def list_backtests(
     db: Database,
     limit: int = 50,
     offset: int = 0,
-) -> tuple[int, list[dict]]:  # how many there are, and one page of them, newest first, without curves
+) -> tuple[int, list[dict]]:  # how many there are, and one page of them, newest first, without curves and inputs
     "Stored runs for a list."
     t = BacktestRunRow.__table__
     columns = [k for k in t.c if k.name != "equity"]
@@ -50,12 +53,14 @@ def list_backtests(
 def get_backtest(
     db: Database,
     run_id: str,
-) -> tuple[dict, list[dict]]:  # the run with its curve, and its round trips in order
+) -> tuple[dict, list[dict]]:  # the run with its curve and inputs, and its round trips in order
     "One stored run; raise `NotFoundError` when there is none of that id."
     runs = find_records(db, BacktestRunRow, run_id=run_id)
     if not runs:
         raise NotFoundError(f"no backtest run {run_id!r} in the store.")
-    return runs[0], find_records(db, BacktestTradeRow, run_id=run_id)
+    read = find_records(db, BacktestInputRow, run_id=run_id)
+    inputs = [{k: v for k, v in x.items() if k not in ("run_id", "number")} for x in read]
+    return runs[0] | dict(inputs=inputs), find_records(db, BacktestTradeRow, run_id=run_id)
 
 # %% ../../nbs/10_store/12_runs.ipynb #4e76dff8
 def start_job(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CLUSTERED', 'Label', 'Price', 'Size', 'Amount', 'Uuid', 'Status', 'SymbolRow', 'BarRow', 'BarVersionRow', 'SeriesRow',
            'TickRow', 'QuoteRow', 'SentimentRow', 'OnchainRow', 'OrderRow', 'TradeRow', 'PositionRow', 'SnapshotRow',
-           'RiskLimitRow', 'RiskEventRow', 'ModelRow', 'PredictionRow', 'BacktestRunRow', 'BacktestTradeRow',
-           'TrialRow', 'ReleaseRow', 'JobRow', 'SystemEventRow', 'PerformanceRow', 'AuditRow']
+           'RiskLimitRow', 'RiskEventRow', 'ModelRow', 'PredictionRow', 'BacktestRunRow', 'BacktestInputRow',
+           'BacktestTradeRow', 'TrialRow', 'ReleaseRow', 'JobRow', 'SystemEventRow', 'PerformanceRow', 'AuditRow']
 
 # %% ../../nbs/10_store/02_schema.ipynb #714a5276
 import uuid
@@ -345,7 +345,7 @@ class BacktestRunRow(Table, table=True):
     created_at: AwareDatetime = when(index=True)
     strategy: Word = word(index=True)
     params: dict = plain()
-    symbol: str = word(foreign_key="symbols.symbol")
+    symbol: Word = word()  # several are joined by commas
     interval: Word = word()
     first_ms: int = epoch()
     last_ms: int = epoch()
@@ -362,12 +362,26 @@ class BacktestRunRow(Table, table=True):
     read_from_ms: int | None = epoch(default=None)  # first bar that was read, for the warm-up
 
 
+class BacktestInputRow(Table, table=True):
+    "Bars that a backtest read: those it traded, a row a symbol, then finer ones"
+
+    __tablename__ = "backtest_inputs"
+    run_id: str = key(foreign_key="backtest_runs.run_id")
+    number: int = Field(primary_key=True, ge=1)
+    symbol: str = word(foreign_key="symbols.symbol")
+    interval: Word = word()
+    first_ms: int = epoch()  # open of the first bar that was read, for the warm-up or to trade
+    last_ms: int = epoch()
+    as_of_ms: int | None = epoch(default=None)  # the moment whose knowledge was used; None: bars not from the store
+
+
 class BacktestTradeRow(Table, table=True):
     "A round trip of a backtest, from flat to flat"
 
     __tablename__ = "backtest_trades"
     run_id: str = key(foreign_key="backtest_runs.run_id")
     number: int = Field(primary_key=True)
+    symbol: str = word(foreign_key="symbols.symbol")
     entry_ms: int = epoch()
     exit_ms: int | None = epoch(default=None)
     quantity: float
