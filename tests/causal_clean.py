@@ -921,6 +921,33 @@ def flat_over_the_weekend_by_the_clock(bars):
 
 
 @clean()
+def purchases_at_the_last_low(bars):
+    at = bars["low"].shift(1).dropna()[::2]
+    return Signal(orders=pd.DataFrame({"decided": at.index, "quantity": 1.0, "type": "limit", "limit": at.to_numpy()}))
+
+
+@clean()
+def bracket_around_yesterdays_range(bars):
+    day = bars.index.floor("D")
+    first = np.append(False, day[1:] != day[:-1])
+    daily = bars.groupby(day).agg({"high": "max", "low": "min"}).shift(1)
+    up, down = (daily[k].reindex(day)[first].set_axis(bars.index[first]).dropna() for k in ("high", "low"))
+    sides = [
+        pd.DataFrame(
+            {"decided": x.index, "quantity": q, "type": "stop", "stop": x.to_numpy(), "oco": np.arange(len(x)) + 1}
+        )
+        for q, x in ((1.0, up), (-1.0, down))
+    ]
+    return Signal(orders=pd.concat(sides))
+
+
+@clean()
+def orders_after_a_win(bars):
+    won = bars.index[bars["close"] > bars["close"].shift(6) * 1.01]
+    return Signal(orders=pd.DataFrame({"decided": won, "quantity": 1.0, "stop_loss": 0.02}))
+
+
+@clean()
 def integers_and_truths(bars):
     c = bars["close"]
     up = (c > c.shift()).astype("int64")

@@ -974,6 +974,37 @@ def signal_scaled_to_the_samples_risk(bars):
 
 
 @leak()
+def purchases_at_the_next_low(bars):
+    at = bars["low"].shift(-1).dropna()[::2]
+    return Signal(orders=pd.DataFrame({"decided": at.index, "quantity": 1.0, "type": "limit", "limit": at.to_numpy()}))
+
+
+@leak()
+def bracket_around_the_range_of_its_own_day(bars):
+    day = bars.groupby(bars.index.floor("D"))
+    up, down = day["high"].transform("max")[::6], day["low"].transform("min")[::6]
+    sides = [
+        pd.DataFrame(
+            {"decided": x.index, "quantity": q, "type": "stop", "stop": x.to_numpy(), "oco": np.arange(len(x)) + 1}
+        )
+        for q, x in ((1.0, up), (-1.0, down))
+    ]
+    return Signal(orders=pd.concat(sides))
+
+
+@leak()
+def orders_that_will_win(bars):
+    wins = bars.index[bars["close"].shift(-6) > bars["close"] * 1.01]
+    return Signal(orders=pd.DataFrame({"decided": wins, "quantity": 1.0, "stop_loss": 0.02}))
+
+
+@leak()
+def stop_losses_from_the_samples_range(bars):
+    wide = float((bars["high"] / bars["low"] - 1).max())
+    return Signal(orders=pd.DataFrame({"decided": bars.index[::5], "quantity": 1.0, "stop_loss": wide}))
+
+
+@leak()
 def events_without_an_index_of_bars(bars):
     c = bars["close"]
     hit = c[(c.shift(-1) / c - 1).abs() > 0.012]

@@ -134,7 +134,10 @@ def another_future(bars, t, rng):
 def leaves(out, times, path=""):
     "Every column of an output: its path, its times, its values"
     if hasattr(out, "target"):
-        yield from leaves(out.target, times, f"{path}.target")
+        if out.target is not None:
+            yield from leaves(out.target, times, f"{path}.target")
+        if out.orders is not None:
+            yield from leaves(out.orders.set_index("decided").sort_index(kind="stable"), times, f"{path}.orders")
     elif isinstance(out, pd.DataFrame):
         if "timestamp" in out:
             out = out.set_index("timestamp")
