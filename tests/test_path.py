@@ -10,7 +10,8 @@ from browser import browser
 from fastapi.testclient import TestClient
 
 from rrr.api.app import create_app
-from rrr.app.desk import Desk
+from rrr.app.desk import Desk, repeat
+from rrr.data.ingest import import_mock
 from rrr.store.accounts import list_fills
 from rrr.store.runs import get_backtest, list_jobs
 
@@ -106,3 +107,21 @@ def test_a_job_that_fails_says_in_which_cell_and_is_recorded(tmp_path):
     (job,) = list_jobs(Desk(tmp_path).db)
     assert job["status"] == "failed" and "DataError" in job["error"] and job["failed_cell"].startswith("cell ")
     assert Path(job["notebook"]).exists() and Path(job["report"]).exists()
+
+
+def test_a_job_over_several_symbols_reports_them_all_and_its_run_is_repeated(tmp_path):
+    for symbol in ("BTC-USD", "ETH-USD"):
+        import_mock(Desk(tmp_path).db, symbol, "1h", 1_500)
+    given = ["symbol=ETH-USD,BTC-USD", "strategy=pairs", "params.n=50", "start=2024-12-01"]
+    pairs = [x for p in given for x in ("-p", p)]
+    done = subprocess.run(
+        [RRR, "job", "run", "backtest", *pairs, "--home", tmp_path, "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    run, trips = get_backtest(Desk(tmp_path).db, told["run_id"])
+    assert run["symbol"] == "ETH-USD,BTC-USD" and {t["symbol"] for t in trips} == {"ETH-USD", "BTC-USD"}
+    page = Path(told["report"]).read_text()
+    assert all(f"<h3>{x} 1h</h3>" in page for x in ("ETH-USD", "BTC-USD")) and run["data_hash"] in page
+    _, differs = repeat(Desk(tmp_path).db, told["run_id"])
+    assert differs == {}
