@@ -25,7 +25,8 @@ from .row import buffers, figures, index_of, shared_of
 from ..core.market import format_time
 from ..data.findings import WARN, Finding, counted
 from ..execution.costs import Costs
-from ..execution.orders import BY_RISK, BY_RUIN, FILL_REASONS, FILLED, OPEN, REASONS, REJECTED, STATUSES, TYPES
+from ..execution.orders import BY_RISK, BY_RUIN, FILL_REASONS, FILLED, FLAT, OPEN, REASONS, REJECTED, SIBLING
+from ..execution.orders import STATUSES, TIMES_IN_FORCE, TYPES
 from ..store.bars import data_hash, epoch_ms
 from ..strategy.contract import Signal, Strategy
 
@@ -59,6 +60,7 @@ def order_frame(
     columns |= {k: orders[k].copy() for k in ("target", "quantity", "filled", "price", "value", "fee")}
     columns["status"] = _words(orders["status"], STATUSES)
     columns |= {"type": _words(orders["type"], TYPES), "limit": orders["limit"].copy(), "stop": orders["stop"].copy()}
+    columns["tif"] = _words(orders["tif"], TIMES_IN_FORCE)
     columns["reason"] = _words(orders["reason"], REASONS)
     out = pd.DataFrame(columns, copy=False)
     if symbols:
@@ -321,6 +323,8 @@ def trading_findings(
         out.append(Finding(code, WARN, rows, None, ms, text + (f", first at {format_time(ms)}" if ms else ""), (), ""))
 
     lost = orders[(orders["status"] == REJECTED) | ((orders["status"] != FILLED) & (orders["status"] != OPEN))]
+    meant = (lost["reason"] == SIBLING) | (lost["reduce_only"] & (lost["reason"] == FLAT))
+    lost = lost[~meant]
     for reason, count in sorted(Counter(lost["reason"].tolist()).items()):
         first = lost[lost["reason"] == reason][0]
         say(
@@ -346,7 +350,11 @@ def trading_findings(
                     None,
                     f"{span.symbol}: {last[s]:.8g} are still held, though it stopped trading on {format_time(span.last_ms)}",
                 )
-    if not b.target.notna().any(axis=None):
+    given = () if b.signal.orders is None else b.signal.orders.index
+    early = int((given < b.bars.index[0]).sum()) if len(given) else 0
+    if early:
+        say("early", early, None, f"{counted(early, 'order')} left out: decided before the first traded bar")
+    if not b.target.notna().any(axis=None) and len(given) == early:
         say("silent", 1, None, "the strategy never wanted anything: not enough bars for its warm-up?")
     return tuple(out)
 
