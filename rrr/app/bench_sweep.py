@@ -33,7 +33,8 @@ def _compiled(bars: Bars, fast: int = 10, slow: int = 50) -> Signal:
     if not 0 < fast < slow:
         raise ParameterError(f"fast must be shorter than slow, not {fast} and {slow}.")
     close, out = bars.close, np.empty(len(bars))
-    _above(sma(close, fast).to_numpy(), sma(close, slow).to_numpy(), 1 + 1e-9, out)
+    prices = close.to_numpy()
+    _above(sma(prices, fast), sma(prices, slow), 1 + 1e-9, out)
     return Signal(labelled_like(close, out))
 
 

@@ -80,6 +80,11 @@ class Books(NamedTuple):
     position: np.ndarray | None = None  # shape (n, S), base units
     carry: np.ndarray | None = None  # shape (n,), quote, funding and interest paid since the start
 
+    @property
+    def still(self) -> bool:
+        "Whether cash stood still between the fills"
+        return self.carry is None or not self.carry.any()
+
 
 @njit(cache=True, nogil=True)
 def _changes(target: np.ndarray) -> int:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from .books import Terms, loop_books, positions, sized_targets
 from .checks import Prepared, market_of
-from .fast_metrics import NAMES
+from .fast_metrics import NAMES, fills_row
 from .row import buffers, index_of, measure, shared_of
 from .run import backtest, code_hash
 from ..core.errors import ParameterError
@@ -143,8 +143,8 @@ _ORDERS, _NONE = np.empty(0, ORDER), np.empty(0)
 class _Logs(threading.local):
     "What one thread writes into"
 
-    def __init__(self, bars: int):
-        self.equity, self.fills, self.row = np.empty(bars), np.empty(1024, FILL), np.empty(len(NAMES))
+    def __init__(self):
+        self.fills, self.row = np.empty(1024, FILL), np.empty(len(NAMES))
 
 # %% ../../nbs/60_backtest/06_evaluate.ipynb #2b937c55
 class _Shared:
@@ -166,7 +166,7 @@ class _Shared:
         self.quick = self.single and study.terms.quick and study.market is None
         self.costs = cost_table(study.terms.costs) if self.quick else None
         self.leverage = float((study.terms.risk or Risk()).max_leverage)
-        self.logs, self._traded, self._market = _Logs(len(self.times_ms)), traded, study.market
+        self.logs, self._traded, self._market = _Logs(), traded, study.market
 
     @cached_property
     def market(self) -> Market:
@@ -206,28 +206,19 @@ class Evaluator(_Shared):
         logs, trader = self.logs, new_trader(self.study.terms.capital)
         target = np.ascontiguousarray(target, dtype=float)
         _, logs.fills = run_targets(
-            self.open,
-            self.close,
-            target,
-            self.costs,
-            self.leverage,
-            trader,
-            _ORDERS,
-            logs.fills,
-            _NONE,
-            _NONE,
-            logs.equity,
-        )
+            self.open, self.close, target, self.costs, self.leverage, trader, _ORDERS, logs.fills, _NONE, _NONE, _NONE
+        )  # fmt: skip
         fills = logs.fills[: int(trader[0]["fills"])]
-        scrap, held, _ = buffers(len(target), len(fills))
-        positions(fills, held)
-        measure(logs.equity, held, fills, self.last, self.given, scrap, out)
+        scrap, *_ = buffers(len(target), len(fills))
+        fills_row(self.close, fills, self.given, scrap, out)
 
     def _generally(self, signal: Signal, target: np.ndarray, out: np.ndarray) -> None:
         "Trade any signal."
         s = self.study
         b = loop_books(self.market, signal, target, s.terms, self.symbols, s.data.step_ms, s.skip)
         scrap, held, _ = buffers(len(target), len(b.fills), len(self.symbols))
+        if self.single and b.still:
+            return fills_row(self.close, b.fills, self.given, scrap, out)
         if self.single:
             positions(b.fills, held)
         else:

@@ -21,7 +21,7 @@ import pandas as pd
 from .books import Books, Terms, positions, quick_books
 from .checks import Prepared, data_findings
 from .metrics import METRICS, drawdown, round_trips
-from .row import buffers, figures, index_of, shared_of
+from .row import buffers, figures, figures_of_fills, index_of, shared_of
 from ..core.market import format_time
 from ..data.findings import WARN, Finding, counted
 from ..execution.costs import Costs
@@ -292,11 +292,13 @@ class Trading:
         "All figures by name; see `rrr.backtest.metrics.METRICS`"
         b, close = self.books, self.close.to_numpy()
         _, held, moves = buffers(len(close), len(b.fills), len(self.symbols))
-        if self.data.bars.single:
-            positions(b.fills, held)
-        else:
+        if not self.data.bars.single:
             held, close = np.abs(b.position).sum(axis=1), index_of(close)
         given = shared_of(self.data.times_ms, close, self.capital, self.data.step_ms, moves)
+        if self.data.bars.single and b.still:
+            return figures_of_fills(close, b.fills, given)
+        if self.data.bars.single:
+            positions(b.fills, held)
         return figures(b.equity, held, b.fills, self._last_close, given)
 
     @cached_property
@@ -369,7 +371,9 @@ class Backtest(Shown, Trading, Account):
     interval: str
     synthetic: bool
     code: str  # `code_hash` when it ran
-    as_of_ms: int | None = None  # the moment whose knowledge the bars are, the latest of several; None: not from a store
+    as_of_ms: int | None = (
+        None  # the moment whose knowledge the bars are, the latest of several; None: not from a store
+    )
     read_from_ms: int | None = None  # first bar that was read, for the warm-up
     inputs: tuple[dict, ...] = ()  # series that were read, the traded ones first: rows of `backtest_inputs`
     blocked: tuple[str, ...] = ()  # problems of the data that were let through

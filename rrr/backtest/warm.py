@@ -20,7 +20,7 @@ from .books import Terms, loop_books, positions, quick_books
 from .checks import market_of, prepared
 from .metrics import round_trips
 from .result import fill_frame
-from .row import figures, measure, shared_of
+from .row import figures, figures_of_fills, measure, shared_of
 from ..core.market import OHLCV
 from ..execution.costs import Costs
 from ..execution.kernel import run_targets
@@ -51,7 +51,9 @@ def _figures() -> None:
     fills["bar"], fills["quantity"], fills["value"], fills["position"] = (1, 5), (1, -1), 100, (1, 0)
     equity, held, close = np.full(len(p.times_ms), 1e5), np.empty(len(p.times_ms)), p.frame["close"].to_numpy()
     positions(fills, held)
-    figures(equity, held, fills, close[-1:].copy(), shared_of(p.times_ms, close, 1e5, p.step_ms))
+    given = shared_of(p.times_ms, close, 1e5, p.step_ms)
+    figures(equity, held, fills, close[-1:].copy(), given)
+    figures_of_fills(close, fills, given)
     round_trips(fill_frame(fills, p.frame.index), 100.0)
 
 

@@ -19,7 +19,7 @@ from .match import AT_OPEN, LATE, LIMITS, STOPS, fill, offer, trail
 from .orders import BLANK, BY_ORDER, BY_RISK, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, CANCELLED
 from .orders import CASH, FILL, FILLED, FLAT, FOK, IOC, LIMIT, NONE, OPEN, ORDER, REJECTED, RISK, SIBLING
 from .orders import STOP, STOP_LIMIT, STOP_LOSS, TAKE_PROFIT, TIME, TRAILING_STOP
-from .quantities import INNER, exact, held_after, stepped, tradable
+from .quantities import INNER, exact, held_after, stepped, tradable, traded
 from .risk import Risk, rule_table
 from .sizing import Sizing
 
@@ -256,7 +256,7 @@ def _take(book: Book, k: int, reference: float, phase: int, volume: float) -> No
     fee = fee_fraction(cost, book.tiers, a.traded, maker)
     longs, shorts = _others(book, o.symbol)
     paid, cash, after = fill(q, a.cash, h.position, price, fee, cost.lot, book.rules[0].leverage, True, longs, shorts)
-    moved, before = stepped(after - h.position, cost.lot), h.position
+    moved, before = traded(h.position, after, cost.lot), h.position
     entire = after == held_after(before, asked, cost.lot)  # but for the digits that the position cannot hold
     if moved == 0.0 or (o.tif == FOK and not entire):
         end(book, o, REJECTED if o.filled == 0.0 else FILLED, CASH)

@@ -12,7 +12,7 @@ from numba import njit
 from .costs import COST, Costs, cost_table
 from .match import fill
 from .orders import BLANK, BY_ORDER, BY_RUIN, CASH, FILL, FILLED, MARKET, NONE, OPEN, ORDER, REJECTED
-from .quantities import INNER, exact, held_after, stepped
+from .quantities import INNER, exact, held_after, traded
 from .sizing import decide
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #8fd63e3e
@@ -76,22 +76,27 @@ def _told(f: np.void, order: int, bar: int, reference: float, price: float, move
     f.slippage = abs(moved) * abs(price - reference)
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #5c2145a3
-BLOCK = 16  # bars looked over at once
+BLOCK = 64  # bars looked over at once
+
+
+@njit(**INNER)
+def _first_news(part: np.ndarray, standing: float) -> int:
+    "The first new target of a block, NaN being none; `BLOCK` if there is none."
+    first = np.int64(BLOCK)
+    for k in range(BLOCK):
+        at = np.int64(k) if (part[k] < standing) | (part[k] > standing) else np.int64(BLOCK)
+        first = at if at < first else first
+    return first
 
 
 @njit(**INNER)
 def _next_news(target: np.ndarray, t: int, standing: float) -> int:
-    "The first bar from `t` on with a new target, NaN being none; the number of bars if there is none."
+    "The first bar from `t` on with a new target; the number of bars if there is none."
     n = len(target)
-    if t < n and (target[t] < standing or target[t] > standing):
-        return t
     while t + BLOCK <= n:
-        news = 0
-        for k in range(BLOCK):
-            wish = target[t + k]
-            news |= (wish < standing) | (wish > standing)
-        if news:
-            break
+        first = _first_news(target[t : t + BLOCK], standing)
+        if first < BLOCK:
+            return t + first
         t += BLOCK
     while t < n and not (target[t] < standing or target[t] > standing):
         t += 1
@@ -99,69 +104,90 @@ def _next_news(target: np.ndarray, t: int, standing: float) -> int:
 
 
 @njit(**INNER)
-def _next_decision(
-    close: np.ndarray, target: np.ndarray, t: int, cash: float, position: float, standing: float, cost: np.void
-) -> tuple[int, float, float, bool]:  # the bar, the quantity ordered at its close, the target standing, and ruin
-    "The first close from bar `t` on that orders something or finds no equity; the number of bars if none does."
-    n, risky = len(close), position < 0.0 or cash < 0.0
-    while t < n:
-        u = _next_news(target, t, standing)
-        if risky:
-            for k in range(t, min(u + 1, n)):
-                if cash + position * close[k] <= 0.0:
-                    return k, 0.0, standing, True
-        if u == n:
-            break
-        quantity, standing = decide(target[u], standing, cash, position, close[u], cost.lot, cost.min_notional)
-        if quantity != 0.0:
-            return u, quantity, standing, False
-        t = u + 1
-    return n, 0.0, standing, False
+def _value_up_to_news(target, t, standing, close, cash, position, equity_at) -> int:
+    "The same, and the equity up to there, block by block: the prices are then near when the account decides."
+    n = len(target)
+    while t + BLOCK <= n:
+        first = _first_news(target[t : t + BLOCK], standing)
+        prices, values = close[t : t + BLOCK], equity_at[t : t + BLOCK]
+        for k in range(BLOCK):  # what lies behind the news is written over
+            values[k] = cash + position * prices[k]
+        if first < BLOCK:
+            return t + first
+        t += BLOCK
+    for k in range(t, n):
+        equity_at[k] = cash + position * close[k]
+    return _next_news(target, t, standing)
+
+
+@njit(**INNER)
+def _ruin(close: np.ndarray, t: int, stop: int, cash: float, position: float) -> int:
+    "The first close from bar `t` to before `stop` that finds no equity; `stop` if none does."
+    while t < stop and cash + position * close[t] > 0.0:
+        t += 1
+    return t
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #e60b23cf
 @njit(**INNER)
+def _keep(cash_at, position_at, t, upto, cash, position) -> None:
+    "Write the balances at the closes from bar `t` to before `upto`, those that are wanted."
+    for k in range(t, upto if len(cash_at) > 0 else t):
+        cash_at[k] = cash
+    for k in range(t, upto if len(position_at) > 0 else t):
+        position_at[k] = position
+
+
+@njit(**INNER)
 def _trade(open_, close, target, cost, leverage, a, orders, fills, cash_at, position_at, equity_at, t) -> int:
     "Trade from bar `t` on; return the bar to go on from, which is the number of bars unless a log is full."
-    n, first, log_orders, log_fills = len(close), a.bar, len(orders) > 0, len(fills) > 0
-    while t < n:
-        coming = 2 if a.pending != 0.0 else 1  # fills: of the order that waits, and by ruin
-        if (log_orders and a.orders == len(orders)) or (log_fills and a.fills + coming > len(fills)):
-            return t
-        if a.pending != 0.0:
-            price = open_[t] * (1.0 + cost.slippage) if a.pending > 0.0 else open_[t] * (1.0 - cost.slippage)
-            paid, cash, after = fill(a.pending, a.cash, a.position, price, cost.fee, cost.lot, leverage, True, 0.0, 0.0)
-            moved, value = stepped(after - a.position, cost.lot), exact(abs(cash - a.cash + paid))
-            if log_orders:
-                entire = after == held_after(a.position, a.pending, cost.lot)
-                _done(orders[a.orders - 1], first + t, moved, entire, price, value, paid)
-            if moved != 0.0 and log_fills:
-                _told(fills[a.fills], a.orders - 1, first + t, open_[t], price, moved, value, paid, after, cash)
-            a.fills += 1 if moved != 0.0 else 0
-            a.cash, a.position, a.pending = cash, after, 0.0
-        u, quantity, ruin, cash, position = n, 0.0, False, a.cash, a.position
-        if not a.ruined:
-            u, quantity, a.standing, ruin = _next_decision(close, target, t, cash, position, a.standing, cost)
+    n, first, fee, lot, slip = len(close), a.bar, cost.fee, cost.lot, cost.slippage
+    cash, position, standing, pending, ordered, filled = a.cash, a.position, a.standing, a.pending, a.orders, a.fills
+    balances = len(cash_at) + len(position_at) > 0
+    most_orders, most_fills = len(orders) if len(orders) > 0 else 2**62, len(fills) if len(fills) > 0 else 2**62
+    while t < n and ordered < most_orders and filled + 2 <= most_fills:
+        if pending != 0.0:
+            reference = open_[t]
+            price = reference * (1.0 + slip) if pending > 0.0 else reference * (1.0 - slip)
+            paid, left, after = fill(pending, cash, position, price, fee, lot, leverage, True, 0.0, 0.0)
+            moved, value = traded(position, after, lot), exact(abs(left - cash + paid))
+            if len(orders) > 0:
+                entire = after == held_after(position, pending, lot)
+                _done(orders[ordered - 1], first + t, moved, entire, price, value, paid)
+            if moved != 0.0 and len(fills) > 0:
+                _told(fills[filled], ordered - 1, first + t, reference, price, moved, value, paid, after, left)
+            filled += 1 if moved != 0.0 else 0
+            cash, position, pending = left, after, 0.0
+        u, quantity, ruin, k = n, 0.0, False, t
+        while k < n and quantity == 0.0 and not ruin:
+            if len(equity_at) > 0:
+                u = _value_up_to_news(target, k, standing, close, cash, position, equity_at)
+            else:
+                u = _next_news(target, k, standing)
+            if not a.ruined and (position < 0.0 or cash < 0.0):
+                found = _ruin(close, k, min(u + 1, n), cash, position)
+                ruin, u = found <= u and found < n, min(u, found)
+            if u < n and not (ruin or a.ruined):
+                quantity, standing = decide(target[u], standing, cash, position, close[u], lot, cost.min_notional)
+            k = u + 1
         upto = u if ruin else min(u + 1, n)
-        for k in range(t, upto if len(cash_at) > 0 else t):
-            cash_at[k] = cash
-        for k in range(t, upto if len(position_at) > 0 else t):
-            position_at[k] = position
-        for k in range(t, upto if len(equity_at) > 0 else t):
-            equity_at[k] = cash + position * close[k]
+        if balances:
+            _keep(cash_at, position_at, t, upto, cash, position)
         if quantity != 0.0:
-            if log_orders:
-                orders[a.orders] = _BLANK[0]
-                _placed(orders[a.orders], a.orders, first + u, quantity, target[u])
-            a.pending, a.orders = quantity, a.orders + 1
+            if len(orders) > 0:
+                orders[ordered] = _BLANK[0]
+                _placed(orders[ordered], ordered, first + u, quantity, target[u])
+            pending, ordered = quantity, ordered + 1
         if ruin:  # the position is closed at this close, which the next turn writes
-            price, moved = close[u], stepped(-position, cost.lot)
-            paid = exact(abs(position) * price * cost.fee)
-            a.cash, a.position, a.ruined = exact(cash + position * price - paid), 0.0, True
-            if moved != 0.0 and log_fills:
-                value = exact(abs(a.cash - cash + paid))
-                _told(fills[a.fills], -1, first + u, price, price, moved, value, paid, 0.0, a.cash)
-            a.fills += 1 if moved != 0.0 else 0
+            price, moved = close[u], 0.0 - position
+            paid = exact(abs(position) * price * fee)
+            left = exact(cash + position * price - paid)
+            value = exact(abs(left - cash + paid))
+            if moved != 0.0 and len(fills) > 0:
+                _told(fills[filled], -1, first + u, price, price, moved, value, paid, 0.0, left)
+            filled += 1 if moved != 0.0 else 0
+            cash, position, a.ruined = left, 0.0, True
         t = upto
+    a.cash, a.position, a.standing, a.pending, a.orders, a.fills = cash, position, standing, pending, ordered, filled
     return t
 
 # %% ../../nbs/55_execution/07_kernel.ipynb #b88fe681

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from ..core.errors import ParameterError
-from .quantities import stepped, tradable
+from .quantities import tradable, traded
 
 # %% ../../nbs/55_execution/05_sizing.ipynb #3ed5f53f
 @njit(cache=True, nogil=True)
@@ -28,7 +28,7 @@ def wanted_quantity(
     "Size the order that brings the position to `target`."
     wanted = max(0.0, abs(target) * stake / close)
     wanted = tradable(wanted, lot) if wanted > 0.0 else 0.0
-    quantity = stepped((wanted if target >= 0.0 else -wanted) - position, lot)
+    quantity = traded(position, wanted if target >= 0.0 else -wanted, lot)
     return 0.0 if abs(quantity) * close < min_notional else quantity
 
 

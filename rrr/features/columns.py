@@ -147,9 +147,10 @@ class Memo:
     def recall(self, kernel: Callable, arrays: list, like: Values, params: tuple, outputs: type | None) -> Values:
         "The values from memory, or computed and remembered."
         places = tuple(_place(a) for a in arrays)
-        if not isinstance(like, pd.Series) or not self._places.issuperset(places):
+        labelled = isinstance(like, pd.Series)
+        if not (labelled or isinstance(like, np.ndarray)) or not self._places.issuperset(places):
             return _compute(kernel, arrays, like, params, outputs)
-        key = (kernel, places, params)
+        key = (kernel, places, params, labelled)
         with self._lock:
             known = self._values.get(key)
             if known is not None:
@@ -157,11 +158,13 @@ class Memo:
         if known is None:
             made = _compute(kernel, arrays, like, params, outputs)
             known = tuple(made) if outputs else (made,)
+            for x in () if labelled else known:
+                x.flags.writeable = False
             self._remember(key, known)
-        copies = [x.copy(deep=False) for x in known]
-        return outputs(*copies) if outputs else copies[0]
+        given = [x.copy(deep=False) for x in known] if labelled else known
+        return outputs(*given) if outputs else given[0]
 
-    def _remember(self, key: tuple, values: tuple[pd.Series, ...]) -> None:
+    def _remember(self, key: tuple, values: tuple[Values, ...]) -> None:
         with self._lock:
             if key in self._values:
                 return

@@ -32,6 +32,8 @@ class Bars:
         self.single = isinstance(frame, pd.DataFrame)  # one symbol: fields are Series
         self._frame = frame if self.single else pd.concat(frame, axis=1).swaplevel(axis=1)
         self.index = self._frame.index
+        self._names = frozenset(self.fields)
+        self._columns: dict[str, pd.Series | pd.DataFrame] = {}  # as they were first asked for
 
     def __len__(self):
         return len(self._frame)
@@ -48,8 +50,10 @@ class Bars:
         return [] if self.single else list(self.close.columns)
 
     def __getattr__(self, name: str) -> pd.Series | pd.DataFrame:
-        if not name.startswith("_") and name in self.fields:
-            return self._frame[name]
+        if not name.startswith("_") and name in self._names:
+            if name not in self._columns:
+                self._columns[name] = self._frame[name]
+            return self._columns[name].copy(deep=False)  # pandas copies on writing: nobody can spoil another's bars
         raise AttributeError(f"bars have {', '.join(OHLCV)}, not {name!r}")
 
     def __dir__(self):
