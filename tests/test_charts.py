@@ -135,6 +135,7 @@ RUNS = {
     "long": lambda: backtest("sma_cross", mock(900), dict(fast=3, slow=8)),
     "both sides": lambda: backtest(acting([1, 1, 0, -1, NAN, 0.5, -0.5]), walk(500), costs=Costs(borrow_bps_year=900)),
     "stops": lambda: backtest(acting([1, NAN, NAN, 0], stop_loss=0.01, take_profit=0.01), walk(500, spread=0.03)),
+    "orders": lambda: backtest("day_bracket", mock(500)),
     "panel": lambda: backtest(PANEL, panel(1, 2, 3), costs=Costs(slippage_bps=5)),
     "idle": lambda: backtest(acting([NAN]), walk(300)),
     "one bar": lambda: backtest("buy_and_hold", walk(1)),

@@ -20,6 +20,7 @@ from rrr.backtest.metrics import METRICS, bar_returns
 from rrr.backtest.run import backtest
 from rrr.backtest.words import FEW, beyond_chance, fewest_that_matter, headline, sharpe_gap, verdict
 from rrr.execution.costs import Costs
+from rrr.strategy.contract import Signal, Strategy
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # vectorbt's own calls
 NAN = math.nan
@@ -308,6 +309,25 @@ def test_costs_are_told_as_what_they_came_to():
     assert b.equity.iloc[-1] + fees + slipped == pytest.approx(1000 + 9 * 50)
 
 
+def test_orders_are_told_by_type_by_what_came_of_them_and_one_by_one():
+    b = RUNS["orders"]()
+    outcomes, rows = tables.orders_table(b, 5).split("<details>")
+    count = b.orders.groupby(["type", "tif", "status", "reason"], observed=True).size()
+    assert outcomes.count("<tr>") == len(count) + 1 and all(f"<td class='num'>{n:,}</td>" in outcomes for n in count)
+    assert "its sibling filled" in outcomes and "stop loss" in outcomes and "<td class='text'>day</td>" in outcomes
+    assert rows.count("<tr>") == 6 and f"the latest 5 of {len(b.orders):,}" in rows
+    last = b.orders.iloc[-1]
+    assert f"{last.decided_at:%Y-%m-%d %H:%M}" in rows and f"<td class='num'>{last.stop:,.8g}</td>" in rows
+    assert tables.orders_table(RUNS["long"]()) == "" != tables.orders_table(RUNS["stops"]())
+
+
+def test_a_strategy_of_orders_alone_is_silent_when_it_gives_no_more():
+    early = lambda bars: Signal(orders=pd.DataFrame(dict(decided=bars.index[:40:2], quantity=[0.01, -0.01] * 10)))  # noqa: E731
+    b = backtest(Strategy(early, lambda: 1, {}), walk(300))
+    assert any(f"It said nothing after {b.bars.index[38]:%Y-%m-%d}" in s for s in words.silence(b))
+    assert words.silence(RUNS["orders"]()) == []
+
+
 def test_vectorbt_is_asked_only_what_it_can_answer():
     assert "vectorbt alone" in sheet.second_opinion(RUNS["long"]())
     assert not [c for c in sheet.second_opinion(RUNS["stops"]()) if "alone" in c]
@@ -330,7 +350,7 @@ SECTIONS = ("Equity", "Drawdown", "Calendar", "Rolling Sharpe ratio", "Distribut
 def test_every_section_of_any_run_has_a_heading_a_guide_and_content(run):
     html = sheet.page(run())
     heads = re.findall(r"<h3>(.*?)</h3><p class='how'>(.+?)</p>", html)
-    assert [h for h, _ in heads if h != "Symbols"] == list(SECTIONS)
+    assert [h for h, _ in heads if h not in ("Symbols", "Orders")] == list(SECTIONS)
     assert re.findall("<h2>(.*?)</h2>", html) == list(sheet.CHAPTERS)
 
 

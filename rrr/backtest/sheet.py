@@ -26,7 +26,7 @@ from .page import boxed, chart_html, page_html
 from .periods import period_returns, rolling_window
 from .result import Backtest
 from .tables import cards, costs_table, drawdowns_table, extremes_table, formulas, metrics_table
-from .tables import assumed, monthly_table, regimes_table, symbols_table, trades_table
+from .tables import assumed, monthly_table, orders_table, regimes_table, symbols_table, trades_table
 from .trade_charts import MOST_SYMBOLS, costs_chart, exposure_chart, price_chart, traded_symbols
 from rrr.backtest.words import (
     Html,
@@ -117,6 +117,9 @@ def trading(
         out += titled(
             "Symbols", "Profit and loss after fees by symbol, open positions at the last close.", symbols_table(b)
         )
+    if asked := orders_table(b):
+        how = "What was asked of the market and what came of it; exits that an order brought along are orders, too."
+        out += titled("Orders", how, asked)
     how = "From what the same fills would have earned without costs to what was earned; quote currency."
     out += titled("Costs", how, costs_chart(b), costs_table(b))
     how = "The round trips that made and lost most, and what ended them; see above how much hangs on the best."

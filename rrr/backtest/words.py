@@ -294,7 +294,8 @@ QUIET = 0.1  # share of the run
 def silence(b: Backtest) -> list[str]:
     "Long times at the end without a word of the strategy, or without a fill though it spoke."
     n, out = len(b.bars), []
-    spoke = np.flatnonzero(b.target.notna().to_numpy().reshape(n, -1).any(axis=1))
+    said = b.target.notna().to_numpy().reshape(n, -1).any(axis=1)
+    spoke = np.flatnonzero(said if b.signal.orders is None else said | b.bars.index.isin(b.signal.orders.index))
     if len(spoke) and n - spoke[-1] > QUIET * n:
         out.append(f"It said nothing after {b.bars.index[spoke[-1]]:%Y-%m-%d} and kept what it held.")
     elif len(b.fills) and not same_as_holding(b) and n - b.books.fills["bar"][-1] > 0.25 * n:
