@@ -48,7 +48,7 @@ def _words(name: str, orders: pd.DataFrame, column: str, words: Sequence[str], b
     "A column as one of some words, `blank` where it says nothing."
     given = orders[column].astype(object) if column in orders else pd.Series(None, orders.index, dtype=object)
     codes = pd.Index(words).get_indexer(pd.Index(given.where(given.notna(), blank), dtype=object))
-    _refuse(name, orders, codes < 0, f"{column} must be one of {', '.join(words)}")
+    _refuse(name, orders, codes < 0, f"{column} must be one of {', '.join(map(str, words))}")
     return pd.Categorical.from_codes(codes, words)
 
 # %% ../../nbs/50_strategy/01_orders.ipynb #84e6c665
@@ -83,7 +83,7 @@ def _times(name: str, orders: pd.DataFrame, index: pd.Index) -> np.ndarray:  # n
     "The bars at whose close orders are decided."
     try:
         at = index.get_indexer(pd.Index(orders["decided"]))
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, pd.errors.InvalidIndexError) as e:
         raise ParameterError(f"strategy {name}: decided must hold open times of bars ({e}).") from e
     ends = f"{index[0]} to {index[-1]}" if len(index) else "none"
     _refuse(name, orders, at < 0, f"decided must be the open time of one of the bars ({ends})")
