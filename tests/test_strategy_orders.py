@@ -300,6 +300,14 @@ def test_a_drawdown_stop_ends_explicit_orders_too():
     assert b.orders["status"].tolist() == ["filled", "filled", "rejected", "rejected"]
 
 
+def test_the_daily_loss_rule_cancels_open_orders_and_lets_new_ones_in():
+    waiting = dict(decided=0, quantity=1.0, type="limit", limit=10.0)
+    orders = [dict(decided=0, quantity=90.0), waiting, dict(decided=3, quantity=1.0)]
+    b = placed(flat(100, 100, 90, 90, 90, 90), *orders, risk=Risk(max_daily_loss=0.05))
+    assert [f[3] for f in fills_of(b)] == ["order", "risk", "order"]
+    assert b.orders["reason"].tolist() == ["", "risk rule", "risk rule", ""]
+
+
 def test_sizing_leaves_quantities_as_they_are():
     assert fills_of(placed(flat(*[100] * 4), dict(decided=0, quantity=3.0), sizing=Sizing(fraction=0.1)))[0][1] == 3.0
 
