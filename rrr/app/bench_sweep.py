@@ -21,7 +21,7 @@ from ..features.indicators import sma
 from ..strategy.contract import Bars, Int, Signal, Strategy
 
 # %% ../../nbs/90_app/13_bench_sweep.ipynb #e4649514
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _above(quick: np.ndarray, calm: np.ndarray, factor: float, out: np.ndarray) -> None:
     for i in range(len(out)):
         gap = quick[i] - calm[i] * factor
@@ -70,9 +70,8 @@ print(time.perf_counter() - began, done.count("done"), peak_mb())
 _VECTORBT = """
 import sys, time
 import numpy as np
-import pandas as pd
 import vectorbt as vbt
-from rrr.app.bench import minutes
+from rrr.app.bench import minutes, vectorbt_figures
 from rrr.app.bench_sweep import FEW, peak_mb
 bars = minutes(int(sys.argv[2])).tz_localize(None)  # vectorbt is many times slower on an index with a zone
 close, open_, means = bars["close"], bars["open"], {}
@@ -88,16 +87,7 @@ def chunk(part):
     up = np.zeros(fast.shape, dtype=bool)
     up[1:] = (fast > slow)[:-1]
     p = vbt.Portfolio.from_signals(close, up, ~up, price=open_, fees=0.001, init_cash=100_000, freq="1min")
-    five = p.final_value(), p.total_return(), p.sharpe_ratio(), p.max_drawdown(), p.sortino_ratio()
-    if sys.argv[1] == "five":
-        return five
-    r, t = p.returns(), p.trades
-    a = r.vbt.returns(freq="1min", year_freq="365D")
-    market = pd.DataFrame(np.repeat(close.pct_change().fillna(0).to_numpy()[:, None], len(part), 1), r.index, r.columns)
-    return (five, a.annualized(), a.annualized_volatility(), a.calmar_ratio(), a.omega_ratio(), a.value_at_risk(),
-            a.cond_value_at_risk(), a.tail_ratio(), r.skew(), r.kurt(), a.alpha(market), a.beta(market),
-            p.drawdowns.max_duration(), p.position_coverage(), p.orders.count(), p.orders.fees.sum(), t.count(),
-            t.win_rate(), t.profit_factor(), t.expectancy(), t.duration.mean(), t.losing_streak.max())
+    return vectorbt_figures(p, close, sys.argv[1] == "all")
 
 size = 4
 chunk(pairs[:size])

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from .books import Terms, loop_books, positions, sized_targets
-from .checks import Prepared, market_of
+from .checks import Prepared, data_id, market_of
 from .fast_metrics import NAMES, fills_row
 from .row import buffers, index_of, measure, shared_of
 from .run import backtest, code_hash
@@ -91,14 +91,29 @@ class Study:
     interval: str
     synthetic: bool
     code: str  # `code_hash`
-    data_hash: str  # of the traded bars, as `backtest` tells it
-    warm: str  # hash of the bars that warm up
+    more: tuple[str, ...]  # hashes of columns, finer bars and funding
     keepable: bool  # whether rows may be kept for a second run
+
+    @cached_property
+    def data_hash(self) -> str:
+        "Identifies the traded bars, as `backtest` tells it"
+        return data_id(self.data.cut(self.skip), self.more)
 
     @cached_property
     def key(self) -> str:  # 32 hex digits
         "What every row of the study depends on"
-        known = (self.strategy.name, self.code, self.data_hash, self.warm, asdict(self.terms), self.interval, NAMES)
+        before = self.data.frame.iloc[: self.skip]
+        warm = hashlib.sha256(before.index.as_unit("ms").asi8.tobytes())
+        warm.update(np.ascontiguousarray(before.to_numpy(dtype=float)).tobytes())
+        known = (
+            self.strategy.name,
+            self.code,
+            self.data_hash,
+            warm.hexdigest()[:16],
+            asdict(self.terms),
+            self.interval,
+            NAMES,
+        )
         told = json.dumps([known, depends(self.strategy.function).hex() if self.keepable else ""])
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 
@@ -126,12 +141,9 @@ def make_study(
     b = backtest(held, bars, None, costs, capital, start_ms, **names)
     p, detail, funding = _in_columns(b.given), names.get("detail"), names.get("funding")
     special = detail is not None or funding is not None
-    before = p.frame.iloc[: b.skip]
-    warm = before.index.as_unit("ms").asi8.tobytes() + np.ascontiguousarray(before.to_numpy(dtype=float)).tobytes()
     return Study(
         strategy, p, b.skip, b.terms, market_of(p.cut(b.skip), detail, funding) if special else None, b.symbol, b.interval,
-        b.synthetic, code_hash(strategy), b.hashes["data"], hashlib.sha256(warm).hexdigest()[:16],
-        depends(strategy.function) is not None,
+        b.synthetic, code_hash(strategy), b.data_more, depends(strategy.function) is not None,
     )  # fmt: skip
 
 # %% ../../nbs/60_backtest/06_evaluate.ipynb #19c6fefc

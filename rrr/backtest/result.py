@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache, cached_property
-from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .books import Books, Terms, positions, quick_books
-from .checks import Prepared, data_findings
+from .checks import Prepared, data_findings, data_id
 from .metrics import METRICS, drawdown, round_trips
 from .row import buffers, figures, figures_of_fills, index_of, shared_of
 from ..core.market import format_time
@@ -27,7 +26,7 @@ from ..data.findings import WARN, Finding, counted
 from ..execution.costs import Costs
 from ..execution.orders import BY_RISK, BY_RUIN, FILL_REASONS, FILLED, FLAT, OPEN, REASONS, REJECTED, SIBLING
 from ..execution.orders import STATUSES, TIMES_IN_FORCE, TYPES
-from ..store.bars import data_hash, epoch_ms
+from ..store.bars import epoch_ms
 from ..strategy.contract import Signal, Strategy
 
 # %% ../../nbs/60_backtest/02_result.ipynb #62c7e077
@@ -304,9 +303,7 @@ class Trading:
     @cached_property
     def hashes(self) -> dict[str, str]:
         "What identifies the data and the code"
-        parts = [data_hash(self.data.frame_of(s)) for s in self.symbols] + list(self.data_more)
-        data = parts[0] if len(parts) == 1 else sha256(" ".join([*self.symbols, *parts]).encode()).hexdigest()[:16]
-        return {"data": data, "code": self.code}
+        return {"data": data_id(self.data, self.data_more), "code": self.code}
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -299,6 +299,7 @@ def run_cluster(
 
         slots = sum(client.nthreads().values())
         size = max(1, min(64, len(work.sweep.grid) // (256 * slots)))
+        _ = work.sweep.study.key  # hashed here, not by each worker
         study, running = client.scatter(work.sweep.study, broadcast=True), {}
         coming = as_completed(loop=client.loop, with_results=True)
 

@@ -168,7 +168,7 @@ def in_order(
     return replace(signal, **{k: x[symbols] for k, x in tables.items()})
 
 # %% ../../nbs/50_strategy/01_contract.ipynb #59e75042
-@njit(cache=True, nogil=True)
+@njit(cache=True)  # so short that threads of a sweep would lose more by handing over
 def _beyond(targets: np.ndarray) -> bool:
     "Whether any target is beyond [-1, 1]; without the copies that numpy would make of them."
     found = 0

@@ -23,7 +23,7 @@ DAY_MS = 86_400_000
 TIE = 1e-9  # relative: far above rounding, far below one tick of a mean
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)  # so short that threads of a sweep would lose more by handing over
 def _above(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         level = b[i] * (1.0 + TIE)
