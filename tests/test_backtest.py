@@ -19,7 +19,7 @@ from markets import frame, gapped, mock, store, ticks, walk, wanting
 
 import rrr
 from rrr.backtest.metrics import drawdown, longest_drawdown_days, performance, round_trips, sharpe_ratio, sortino_ratio
-from rrr.backtest.run import backtest, code_hash, run_row, save, stored_terms, thin
+from rrr.backtest.run import again, backtest, code_hash, run_row, save, stored_terms, thin
 from rrr.backtest.warm import PARTS, cold, warm
 from rrr.core.errors import DataError, NotFoundError, ParameterError
 from rrr.core.market import interval_ms
@@ -743,6 +743,41 @@ def test_detail_bars_of_no_use_are_refused():
         backtest("buy_and_hold", bars, detail=later.set_index(later.index + pd.Timedelta("900D")))
     with pytest.raises(DataError, match="volume are absent"):
         backtest("buy_and_hold", bars, detail=later.drop(columns="volume"))
+
+
+def test_detail_bars_that_cover_a_part_of_the_run_are_told(tmp_path):
+    bars, fine = walk(48), walk(48 * 4, interval="15m")
+    assert backtest("buy_and_hold", bars, detail=fine).findings == ()
+    late = fine.iloc[42:-4].drop(fine.index[80:84])  # from 10:30 on, without 20:00, up to 22:45 of the second day
+    b = backtest("buy_and_hold", bars, detail=late)
+    (told,) = b.findings
+    assert (told.code, told.rows, told.first_ms) == ("detail", 13, int(epoch_ms(bars.index)[0]))
+    assert told.text == (
+        "TEST-USD: no finer bars in 12 bars of 48 and fewer finer bars than fit in 1 bar of 48, the first bar with some "
+        "opens at 2024-01-01 10:00, the last at 2024-01-02 22:00; a bar without is traded whole"
+    )
+    assert told.text in b.report(tmp_path / "run.html").read_text()
+    start = int(epoch_ms(bars.index)[21])  # the bars that only warm up need none
+    assert "in 1 bar of 27, the first" in backtest("buy_and_hold", bars, start_ms=start, detail=late).findings[0].text
+    assert (
+        again(b).findings == ()
+        and again(b, detail=late).findings == b.findings == again(b, Costs(), detail=late).findings
+    )
+
+
+def test_detail_bars_are_counted_by_symbol_over_its_own_bars():
+    bars = {k: walk(30, seed=i) for i, k in enumerate(("A-USD", "B-USD", "C-USD"))}
+    bars["B-USD"] = bars["B-USD"].iloc[10:]
+    fine = {"B-USD": walk(60, interval="30m").iloc[20:], "C-USD": walk(60, interval="30m").iloc[:4]}
+    b = backtest("strongest", bars, dict(n=2, hold=2, most=1), interval="1h", detail=fine)
+    assert [(c.symbol, c.bars, c.without, c.part) for c in b.covers] == [
+        ("A-USD", 30, 30, 0), ("B-USD", 20, 0, 0), ("C-USD", 30, 28, 0),
+    ]  # fmt: skip
+    told = [f.text for f in b.findings if f.code == "detail"]
+    assert told[0] == "A-USD: no finer bars in 30 bars of 30; a bar without is traded whole" and len(told) == 2
+    assert told[1].startswith(
+        "C-USD: no finer bars in 28 bars of 30, the first bar with some opens at 2024-01-01 00:00,"
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .books import Books, Terms, positions, quick_books
-from .checks import Prepared, data_findings, data_id
+from .checks import Cover, Prepared, data_findings, data_id
 from .metrics import METRICS, drawdown, round_trips
 from .row import buffers, figures, figures_of_fills, index_of, shared_of
 from ..core.market import format_time
@@ -227,6 +227,7 @@ class Account(Balances):
     books: Books
     quick: bool  # whether the quick kernel traded it
     funding: np.ndarray | None = field(kw_only=True, default=None)  # shape (n, S), as it was charged
+    covers: tuple[Cover, ...] = field(kw_only=True, default=())  # of finer bars by symbol, where some were given
 
     @property
     def bars(self) -> pd.DataFrame:
@@ -308,7 +309,7 @@ class Trading:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         "What a reader has to know about the data and the trading"
-        return data_findings(self.data, self.blocked) + trading_findings(self)
+        return data_findings(self.data, self.blocked, self.covers) + trading_findings(self)
 
 # %% ../../nbs/60_backtest/02_result.ipynb #f147db17
 def trading_findings(

@@ -20,7 +20,7 @@ import pandas as pd
 
 import rrr
 from .books import Terms, loop_books, quick_books, sized_targets
-from .checks import Prepared, market_of, prepared
+from .checks import Prepared, covers_of, market_of, prepared
 from .result import Backtest, order_frame
 from ..core.errors import DataError, ParameterError
 from ..core.market import OHLCV, format_time
@@ -134,7 +134,8 @@ def settle(
         charged = made.funding if funding is not None else None
         books = loop_books(made, signal, sized, terms, p.symbols, p.step_ms, skip)
     target = target.iloc[skip:] if skip else target
-    return Backtest(p, skip, traded, signal, target, sized, terms, books, quick, strategy=s, funding=charged, **names)
+    names |= dict(strategy=s, funding=charged, covers=() if detail is None else covers_of(traded, detail))
+    return Backtest(p, skip, traded, signal, target, sized, terms, books, quick, **names)
 
 # %% ../../nbs/60_backtest/02_run.ipynb #b740a349
 def backtest(
