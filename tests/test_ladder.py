@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from markets import frame, gapped, mock, walk, wanting
 
 from rrr.app.desk import Desk, Request
-from rrr.backtest.ladder import CLOSE, COSTS, DETAIL, DOUBLED, OPEN, Ladder, ladder, opening_at_the_close, scaled
+from rrr.backtest.ladder import (
+    CLOSE,
+    COSTS,
+    DETAIL,
+    DOUBLED,
+    OPEN,
+    Ladder,
+    ladder,
+    opening_at_the_close,
+    scaled,
+    scaled_tiers,
+)
 from rrr.backtest.run import backtest
 from rrr.core.errors import DataError, ParameterError
 from rrr.execution.costs import Costs
@@ -72,6 +83,51 @@ def test_steps_add_up_and_costs_never_help_a_trader_of_whole_positions(wishes, s
     assert steps.costs.iloc[:2].tolist() == [0, 0] and (steps.costs.iloc[2:] >= 0).all()
     if set(wishes) <= {0.0, 1.0}:
         assert steps.total_return.iloc[1:].is_monotonic_decreasing
+
+
+def test_rungs_without_costs_are_free_of_funding_interest_and_tiers():
+    bars = walk(300, seed=3)
+    paid = pd.Series(np.where(np.arange(38) % 3, 1e-3, -5e-4), bars.index[::8])  # longs pay more often than they get
+    taken = Costs(fee_bps=10, slippage_bps=5, borrow_bps_year=800)
+    terms = dict(funding=paid, tiers=((0, 8, 12), (50_000, 6, 9)), leverage=2)
+    rule = wanting([-1, np.nan, -0.5, 1, 0, -1] * 50)
+    steps = ladder(rule, bars, None, taken, **terms)
+    table, own = steps.table, backtest(rule, bars, None, taken, **terms)
+    assert (table[["costs", "funding", "interest"]].iloc[:2] == 0).all(axis=None)
+    plain = backtest(rule, bars, costs=Costs(0, 0), leverage=2)
+    assert steps.runs[OPEN].equity.equals(plain.equity) and steps.runs[OPEN].metrics == plain.metrics
+    assert steps.runs[COSTS].equity.equals(own.equity) and own.costs_paid["funding"] != 0 < own.costs_paid["interest"]
+    assert table.costs[COSTS] == pytest.approx(sum(own.costs_paid.values()))
+    assert table.funding[COSTS] == own.costs_paid["funding"] and table.interest[COSTS] == own.costs_paid["interest"]
+    twice = backtest(rule, bars, None, scaled(taken, 2), **terms | dict(tiers=((0, 16, 24), (50_000, 12, 18))))
+    assert steps.runs[DOUBLED].equity.equals(twice.equity)
+    assert table.interest[DOUBLED] == pytest.approx(2 * table.interest[COSTS], rel=0.2)
+    assert table.funding[DOUBLED] == pytest.approx(table.funding[COSTS], rel=0.2)
+    assert "funding" in repr(steps) and "interest" in steps._repr_html_()
+
+
+def test_a_held_short_is_paid_for_by_hand():
+    bars = frame([100, 100, 110, 120], [100, 100, 110, 120])
+    paid = pd.Series([0.5, 0.01, -0.02], bars.index[1:])  # the first is due before the fill at the same open
+    short = wanting([-1, np.nan, np.nan, np.nan])
+    table = ladder(short, bars, costs=Costs(0, 0), capital=1000, funding=paid).table
+    assert table.total_return.tolist() == pytest.approx([-0.2, -0.2, -0.2 + 0.011 - 0.024, -0.2 + 0.011 - 0.024])
+    assert table.funding.tolist() == pytest.approx([0, 0, 24 - 11, 24 - 11]) and table.costs.equals(table.funding)
+
+
+def test_a_rebate_does_not_grow():
+    c = Costs(fee_bps=5, maker_bps=-1)
+    assert (scaled(c, 2).fee_bps, scaled(c, 2).maker_bps, scaled(c, 0).maker_bps) == (10, -1, 0)
+    assert scaled_tiers(((0, -1, 6000), (10, 1, 2)), 2) == ((0, -1, 9999), (10, 2, 4))
+    assert scaled_tiers(((0, -1, 6000),), 0) == ((0, 0, 0),) and scaled_tiers((), 2) == ()
+
+
+def test_what_finer_bars_leave_uncovered_is_told_below_the_table():
+    bars, fine = walk(48), walk(48 * 4, interval="15m")
+    steps = ladder("sma_cross", bars, CROSS, PRICED, detail=fine.iloc[:-8])
+    (note,) = steps.notes
+    assert note.startswith("TEST-USD: no finer bars in 2 bars of 48") and repr(steps).endswith(note)
+    assert note in steps._repr_html_() and ladder("sma_cross", bars, CROSS, PRICED, detail=fine).notes == ()
 
 
 def test_finer_bars_decide_what_came_first():

@@ -238,12 +238,16 @@ def again(
     costs: Costs | Mapping[str, Costs] | None = None,  # those of the run by default
     frame: pd.DataFrame | None = None,  # other prices at the same times, all bars
     detail: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
+    tiers: tuple | None = None,  # fees by traded volume; those of the run by default
+    funded: bool = True,  # whether funding is charged, where the run was charged any
 ) -> Backtest:
     "Trade the signal of a run once more, at other costs, prices, or inside finer bars."
     names = _same(b)
     p = b.given if frame is None else b.given._replace(frame=frame)
     terms = b.terms if costs is None else replace(b.terms, costs=costs)
-    return settle(b.strategy, b.signal, p, b.skip, terms, detail, b.funding, params=b.params, **names)
+    terms = terms if tiers is None else replace(terms, tiers=tier_rows(tiers))
+    funding = b.funding if funded else None
+    return settle(b.strategy, b.signal, p, b.skip, terms, detail, funding, params=b.params, **names)
 
 
 def hold(
