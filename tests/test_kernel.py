@@ -10,9 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rrr.core.errors import ParameterError
-from rrr.execution.costs import Costs
-from rrr.execution.kernel import run_bars
+from rrr.execution.costs import Costs, cost_table
+from rrr.execution.kernel import new_trader, run_bars, run_targets
 from rrr.execution.match import fill_market
+from rrr.execution.orders import FILL, ORDER
 from rrr.execution.quantities import exact, held_after, opening_cash, tradable
 from rrr.execution.sizing import decide, order_quantity
 
@@ -423,3 +424,17 @@ def test_a_sale_that_leaves_the_last_digits_of_a_position_leaves_nothing(positio
     after = held_after(position, -position * (1 - left), 0.0)
     assert after == 0.0 if left < 1e-13 else after == pytest.approx(position * left, rel=1e-6)
     assert held_after(position, 0.0, 0.0) == position
+
+
+def test_an_account_is_carried_on_with_its_logs_alone():
+    "Shorter logs were written beyond their end, and later waited for forever."
+    price, target = np.full(20, 100.0), np.arange(20) % 2.0
+    args, none = (price, price, target, cost_table(Costs()), 1.0, new_trader(1000.0)), np.empty(0)
+    orders, fills = run_targets(*args, np.empty(2, ORDER), np.empty(2, FILL), none, none, none)
+    count = args[-1][0]["orders"], args[-1][0]["fills"]
+    assert count == (19, 18) and len(orders) >= 19 and len(fills) >= 18
+    for logs in ((np.empty(2, ORDER), fills), (orders, np.empty(2, FILL))):
+        with pytest.raises(ValueError, match="carried on with its logs"):
+            run_targets(*args, *logs, none, none, none)
+    run_targets(*args, orders, fills, none, none, none)
+    assert args[-1][0]["orders"] == 39

@@ -93,6 +93,8 @@ def _first_news(part: np.ndarray, standing: float) -> int:
 def _next_news(target: np.ndarray, t: int, standing: float) -> int:
     "The first bar from `t` on with a new target; the number of bars if there is none."
     n = len(target)
+    if t < n and (target[t] < standing or target[t] > standing):
+        return t
     while t + BLOCK <= n:
         first = _first_news(target[t : t + BLOCK], standing)
         if first < BLOCK:
@@ -107,6 +109,9 @@ def _next_news(target: np.ndarray, t: int, standing: float) -> int:
 def _value_up_to_news(target, t, standing, close, cash, position, equity_at) -> int:
     "The same, and the equity up to there, block by block: the prices are then near when the account decides."
     n = len(target)
+    if t < n and (target[t] < standing or target[t] > standing):
+        equity_at[t] = cash + position * close[t]
+        return t
     while t + BLOCK <= n:
         first = _first_news(target[t : t + BLOCK], standing)
         prices, values = close[t : t + BLOCK], equity_at[t : t + BLOCK]
@@ -159,14 +164,15 @@ def _trade(open_, close, target, cost, leverage, a, orders, fills, cash_at, posi
             cash, position, pending = left, after, 0.0
         u, quantity, ruin, k = n, 0.0, False, t
         while k < n and quantity == 0.0 and not ruin:
+            known = np.nan if a.ruined else standing  # nothing is news to an account that is ruined
             if len(equity_at) > 0:
-                u = _value_up_to_news(target, k, standing, close, cash, position, equity_at)
+                u = _value_up_to_news(target, k, known, close, cash, position, equity_at)
             else:
-                u = _next_news(target, k, standing)
+                u = _next_news(target, k, known)
             if not a.ruined and (position < 0.0 or cash < 0.0):
                 found = _ruin(close, k, min(u + 1, n), cash, position)
                 ruin, u = found <= u and found < n, min(u, found)
-            if u < n and not (ruin or a.ruined):
+            if u < n and not ruin:
                 quantity, standing = decide(target[u], standing, cash, position, close[u], lot, cost.min_notional)
             k = u + 1
         upto = u if ruin else min(u + 1, n)
@@ -198,15 +204,17 @@ def run_targets(
     target: np.ndarray,  # shape (n,), fraction of equity in [-1, 1], or NaN to leave it as it is
     costs: np.ndarray,  # one row of COST; fee, fixed slippage, lot and min_notional are used
     leverage: float,  # most value held per equity
-    account: np.ndarray,  # one row of TRADER; carried on
+    account: np.ndarray,  # one row of TRADER; carried on, with its logs
     orders: np.ndarray,  # log of ORDER, without rows if not wanted
     fills: np.ndarray,  # log of FILL, without rows if not wanted
     cash_at: np.ndarray,  # shape (n,) to be written at each close, or (0,) if not wanted; the next two too
     position_at: np.ndarray,
     equity_at: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # the logs, larger if they had to grow; `account` counts their rows
-    "Trade the targets over the bars."
+    "Trade the targets over the bars; raise `ValueError` for logs shorter than the account counts."
     a, t = account[0], np.int64(0)
+    if (len(orders) > 0 and a.orders > len(orders)) or (len(fills) > 0 and a.fills > len(fills)):
+        raise ValueError("an account is carried on with its logs: these have fewer rows than it has orders or fills.")
     while t < len(close):
         t = _trade(
             open_, close, target, costs[0], leverage, a, orders, fills, cash_at, position_at, equity_at, t
