@@ -671,6 +671,46 @@ def test_sizing_is_a_share_an_amount_or_a_volatility():
     assert calm.fills.index[0] == bars.index[51] and calm.exposure.iloc[51:].max() < 0.5
 
 
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "loop"])
+@pytest.mark.parametrize("method", ["volatility", "kelly"])
+def test_until_the_share_is_known_an_account_stays_flat(method, quick):
+    bars = walk(80, seed=2, spread=0.02)
+    more = {} if quick else dict(risk=Risk(max_drawdown=0.9))
+    flips = wanting([1, 1, 0, -1, -1, 1] * 20)
+    b = backtest(flips, bars, sizing=Sizing(method, window=20, fraction=0.05), **more)
+    assert b.quick is quick and (b.position.iloc[:21] == 0).all() and (b.position < 0).any() and (b.position > 0).any()
+    side = np.sign(b.target.shift()).to_numpy()  # what was wanted at the close before
+    assert (b.position.to_numpy()[1:] * side[1:] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "signs"),
+    [
+        ([1] * 60, [1] * 60),  # on the wanted side all the time: held through the hole
+        ([1] * 32 + [-1] * 28, [1] * 32 + [0] * 19 + [-1] * 9),  # turned while the share is unknown: closed, then short
+        ([-1] * 33 + [1] * 4 + [-1] * 23, [-1] * 33 + [0] * 18 + [-1] * 9),  # and back again: still not known
+        ([-1] * 33 + [0] * 4 + [1] * 23, [-1] * 33 + [0] * 18 + [1] * 9),  # out at once, in again once it is known
+    ],
+    ids=["kept", "turned", "turned twice", "left"],
+)
+def test_a_hole_in_the_prices_keeps_the_wanted_side_and_closes_any_other(wishes, signs):
+    "Volatility over 20 bars; bar 50 of one symbol is absent, so that its share is unknown from there to bar 70."
+    bars = {k: walk(100, seed=i, spread=0.01) for i, k in enumerate(("A-USD", "B-USD"))}
+    bars["A-USD"] = bars["A-USD"].drop(bars["A-USD"].index[50])
+    wished = np.array([wishes[0]] * 20 + wishes + [wishes[-1]] * 20, dtype=float)
+
+    def both(x) -> Signal:
+        "The same of both."
+        return Signal(pd.DataFrame(np.column_stack([wished, wished]), x.close.index, x.close.columns))
+
+    b = backtest(
+        Strategy(both, lambda: 1, {}, panel=True), bars, interval="1h", sizing=Sizing("volatility", 1, 0, 0.3, 20, 0.4)
+    )
+    held = np.sign(b.position["A-USD"].to_numpy())[21:81]
+    assert held.tolist() == signs
+    assert (np.sign(b.position["B-USD"].to_numpy())[22:81] == np.sign(wished[21:80])).all()  # its share is always known
+
+
 def test_a_risk_rule_sells_out_and_is_told():
     bars = frame([100, 100, 80, 80, 120], [100, 90, 75, 80, 120])
     b = backtest("buy_and_hold", bars, costs=Costs(0, 0), capital=1000, risk=Risk(max_drawdown=0.2))

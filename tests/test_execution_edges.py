@@ -16,7 +16,7 @@ from rrr.execution.loop import new_book, run_orders
 from rrr.execution.orders import FILL_REASONS, NONE, REASONS, STATUSES, order_rows
 from rrr.execution.quantities import exact
 from rrr.execution.risk import Risk
-from rrr.execution.sizing import Sizing, kelly_share, sized, volatility_share
+from rrr.execution.sizing import Sizing, kelly_share, of_share, sized, volatility_share
 
 MINUTE = 60_000
 
@@ -117,6 +117,29 @@ def test_shares_are_those_of_plain_statistics(seed, n, window, cap):
     later = np.r_[close[:-1], 2 * close[-1]]
     np.testing.assert_array_equal(volatility_share(later, 0.4, 8760.0, window, cap)[:-1], mine[:-1])
     assert (sized(target, close, Sizing("kelly", window=window), 8760.0)[target == 0] == 0).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([NAN, 0.0, 1.0, 0.5, -1.0, -0.3]), st.sampled_from([NAN, 0.0, 0.4, 1.2])), max_size=20
+    )
+)
+def test_while_the_share_is_unknown_the_wanted_side_is_kept_and_any_other_closed(rows):
+    target, share = (np.array(x, dtype=float) for x in zip(*rows, strict=True)) if rows else (np.empty(0), np.empty(0))
+    held = 0.0  # what an account that fills at once would hold
+    for wish, known, got in zip(target, share, of_share(target, share), strict=True):
+        if math.isnan(wish):
+            assert math.isnan(got)
+        elif wish == 0:
+            assert got == 0
+        elif not math.isnan(known):
+            assert got == wish * known
+        else:
+            assert math.isnan(got) if held * wish > 0 else got == 0
+        held = held if math.isnan(got) else got
+        if wish == wish:
+            assert held * wish >= 0  # never against what was last wanted
 
 
 # Explicit orders that are too fine, too small, or not of this market

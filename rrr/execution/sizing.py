@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'wanted_quantity', 'decide_on', 'order_quantity', 'decide', 'Sizing', 'volatility_share', 'kelly_share',
-           'sized']
+           'of_share', 'sized']
 
 # %% ../../nbs/55_execution/05_sizing.ipynb #040d5dc5
 from dataclasses import asdict, dataclass
@@ -157,6 +157,25 @@ def kelly_share(
             share[t] = 0.0
     return share
 
+# %% ../../nbs/55_execution/05_sizing.ipynb #00ef82ea
+@njit(cache=True, nogil=True)
+def of_share(
+    target: np.ndarray,  # shape (n,), of the strategy, NaN to leave it as it is
+    share: np.ndarray,  # shape (n,), from 0 on, NaN where it is unknown
+) -> np.ndarray:  # shape (n,)
+    "Targets times shares; where the share is unknown, keep the wanted side and close any other."
+    out, side = np.full(len(target), np.nan), 0.0
+    for t in range(len(target)):
+        wish = target[t]
+        if np.isnan(wish):
+            continue
+        if wish == 0.0 or not np.isnan(share[t]):
+            out[t] = 0.0 if wish == 0.0 else wish * share[t]
+            side = np.sign(out[t])
+        elif np.sign(wish) != side:
+            out[t] = side = 0.0
+    return out
+
 # %% ../../nbs/55_execution/05_sizing.ipynb #d2de3e27
 def sized(
     target: np.ndarray,  # shape (n,), of the strategy
@@ -173,5 +192,5 @@ def sized(
     elif sizing.method == "kelly":
         share = kelly_share(close, target, sizing.fraction, int(sizing.window), sizing.cap)
     else:
-        share = np.full(len(target), min(sizing.fraction, sizing.cap))
-    return np.where(target == 0, 0.0, target * share)
+        return np.where(target == 0, 0.0, target * min(sizing.fraction, sizing.cap))
+    return of_share(target, share)
