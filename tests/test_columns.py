@@ -62,6 +62,18 @@ def test_the_array_of_a_column_is_remembered_as_one_that_cannot_be_written_to():
     np.testing.assert_array_equal(first, labelled)
 
 
+def test_aside_nothing_is_remembered_and_arrays_may_be_left_out():
+    bars = walk(50)
+    with Memo(bars) as memo:
+        with memo.aside():
+            own = sma(bars.close.to_numpy(), 3)
+            own[5] = 1.0
+        assert memo.bytes == 0 and _memo.get() is memo
+        memo.arrays = False
+        sma(bars.close.to_numpy(), 3)[5] = 1.0
+        assert memo.bytes == 0 and len(sma(bars.close, 3)) and memo.bytes == 400
+
+
 def test_a_changed_series_is_computed_anew():
     bars = walk(50)
     with Memo(bars):

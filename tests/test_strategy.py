@@ -1,6 +1,8 @@
 "A strategy is refused when it breaks the contract, and the library's strategies keep it."
 
+import copy
 import math
+import pickle
 import subprocess
 import sys
 
@@ -262,6 +264,30 @@ def test_fields_of_one_symbol_are_series_and_of_many_frames():
     assert set(OHLCV) <= set(dir(many))
     with pytest.raises(AttributeError, match="open, high, low, close, volume, not 'vwap'"):
         many.vwap  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))], ids=["copy", "deep", "pickle"]
+)
+def test_bars_that_were_copied_or_sent_are_remembered_as_well(again):
+    frame, name = walk(50), "close"
+    bars = Bars(frame)
+    first = getattr(bars, name)
+    other = again(bars)
+    pd.testing.assert_series_equal(other.close, first)
+    assert np.shares_memory(other.close.to_numpy(), other._frame[name].to_numpy())
+    assert len(pickle.dumps(bars)) == len(pickle.dumps(Bars(frame)))
+
+
+def test_bars_stay_what_they_were_when_the_frame_is_changed():
+    frame = walk(50)
+    want = frame.copy()
+    bars = Bars(frame)
+    assert len(bars.close)
+    frame.loc[frame.index[3], ["open", "close"]] = 1.0
+    frame["high"] = 2.0
+    for field in OHLCV:
+        pd.testing.assert_series_equal(getattr(bars, field), want[field])
 
 
 @ALL

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markets import gapped, mock, ticks, walk
+from numba import njit
 
 from rrr.backtest.evaluate import DONE, depends, make_study
 from rrr.backtest.fast_metrics import NAMES
@@ -23,6 +24,7 @@ from rrr.core.errors import ConfigError, DataError, ParameterError, StoreError
 from rrr.execution.costs import Costs
 from rrr.execution.risk import Risk
 from rrr.execution.sizing import Sizing
+from rrr.features.indicators import sma
 from rrr.store.trials import count_trials, save_trials
 from rrr.strategy.contract import Float, Int, Signal, Strategy, get_strategy
 from rrr.strategy.library import sma_cross
@@ -72,7 +74,9 @@ def test_a_row_is_the_backtest_of_its_combination_to_the_last_bit(seed, n, coars
     assert_rows_are_backtests(sma_cross, bars, FEW, costs=Costs(fee_bps=fee, lot=lot), start_ms=start)
 
 
-@pytest.mark.parametrize("name", ["breakout", "chandelier", "momentum_long_short", "bollinger_reversion", "grid"])
+@pytest.mark.parametrize(
+    "name", ["breakout", "chandelier", "momentum_long_short", "bollinger_reversion", "grid", "day_bracket"]
+)
 def test_so_it_is_for_stops_limits_and_shorts(name):
     assert_rows_are_backtests(name, mock(900), make_grid(get_strategy(name), sample=6))
 
@@ -89,6 +93,28 @@ def test_so_it_is_for_stops_limits_and_shorts(name):
 )
 def test_so_it_is_under_other_terms(terms):
     assert_rows_are_backtests("sma_cross", gapped(walk(500, 3)), FEW, **terms)
+
+
+@njit
+def _subtract(values, price):
+    for i in range(len(values)):
+        values[i] -= price[i]
+
+
+def below_mean(bars, n: int = 5, compiled: int = 0):
+    price = bars.close.to_numpy()
+    mean = sma(price, n)
+    if compiled:
+        _subtract(mean, price)
+    else:
+        mean -= price
+    return Signal(pd.Series((mean > 0) * 1.0, bars.index))
+
+
+def test_so_it_is_for_a_strategy_that_writes_into_what_an_indicator_gave_it():
+    strategy = made(below_mean, {"n": Int(2, 9), "compiled": Int(0, 1)})
+    done = assert_rows_are_backtests(strategy, walk(300), {"n": [3, 5, 9], "compiled": [0, 1]})
+    assert done.count(DONE) == 6
 
 
 def test_so_it_is_for_several_symbols():

@@ -176,7 +176,8 @@ def prepared(
         raise DataError("bars must be a DataFrame, or {symbol: DataFrame}.")
     if isinstance(bars, pd.DataFrame):
         frame, times = checked(bars, interval, fields)
-        return Prepared(frame, times, (span_of(symbol, times, step),), Bars(frame), step)
+        whole = Bars(frame)
+        return Prepared(whole._frame, times, (span_of(symbol, times, step),), whole, step)
     if not bars:
         raise DataError("no symbol to trade: give bars as {symbol: frame}.")
     made, spans = {}, []

@@ -11,7 +11,8 @@ import inspect
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -136,6 +137,7 @@ class Memo:
         self._places = {_place(x.to_numpy()) for x in self._kept}
         self._values: OrderedDict[tuple, tuple[Values, ...]] = OrderedDict()
         self._lock, self._token, self.most_bytes, self.bytes = threading.Lock(), threading.local(), most_bytes, 0
+        self.arrays = True  # whether arrays are remembered, or labelled values alone
 
     def __enter__(self) -> "Memo":
         self._token.value = _memo.set(self)
@@ -144,11 +146,21 @@ class Memo:
     def __exit__(self, *_) -> None:
         _memo.reset(self._token.value)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        "Remember nothing, in this thread."
+        token = _memo.set(None)
+        try:
+            yield
+        finally:
+            _memo.reset(token)
+
     def recall(self, kernel: Callable, arrays: list, like: Values, params: tuple, outputs: type | None) -> Values:
         "The values from memory, or computed and remembered."
         places = tuple(_place(a) for a in arrays)
         labelled = isinstance(like, pd.Series)
-        if not (labelled or isinstance(like, np.ndarray)) or not self._places.issuperset(places):
+        kept = labelled or (self.arrays and isinstance(like, np.ndarray))
+        if not kept or not self._places.issuperset(places):
             return _compute(kernel, arrays, like, params, outputs)
         key = (kernel, places, params, labelled)
         with self._lock:

@@ -30,10 +30,13 @@ class Bars:
         frame: pd.DataFrame | dict[str, pd.DataFrame],  # bars of one symbol, or symbol -> bars
     ):
         self.single = isinstance(frame, pd.DataFrame)  # one symbol: fields are Series
-        self._frame = frame if self.single else pd.concat(frame, axis=1).swaplevel(axis=1)
-        self.index = self._frame.index
+        whole = frame if self.single else pd.concat(frame, axis=1).swaplevel(axis=1)
+        self._frame, self.index = whole.copy(deep=False), whole.index
         self._names = frozenset(self.fields)
         self._columns: dict[str, pd.Series | pd.DataFrame] = {}  # as they were first asked for
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_columns": {}}  # a column and the frame would no longer lie in the same memory
 
     def __len__(self):
         return len(self._frame)
