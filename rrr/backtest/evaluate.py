@@ -123,8 +123,7 @@ def _in_columns(p: Prepared) -> Prepared:
     if not p.bars.single:
         return p
     values = np.ascontiguousarray(p.frame.to_numpy(dtype=float).T)
-    frame = pd.DataFrame(values.T, index=p.frame.index, columns=p.frame.columns, copy=False)
-    bars = Bars(frame)
+    bars = Bars(pd.DataFrame(values.T, index=p.frame.index, columns=p.frame.columns, copy=False))
     return p._replace(frame=bars._frame, bars=bars)
 
 
@@ -186,6 +185,18 @@ class _Shared:
         "What the general loop reads"
         return market_of(self._traded) if self._market is None else self._market
 
+    def signal_of(self, params: dict) -> Signal:
+        "The signal; a strategy that writes into remembered arrays is called again with its own."
+        try:
+            return self.study.strategy(self.study.data.bars, **params)
+        except Exception as e:
+            if not self.single or "readonly" not in str(e).replace("-", ""):
+                raise
+        with self.memo.aside():
+            signal = self.study.strategy(self.study.data.bars, **params)
+        self.memo.arrays = False
+        return signal
+
 # %% ../../nbs/60_backtest/06_evaluate.ipynb #321eec81
 class Evaluator(_Shared):
     "Metrics of any combination of a study"
@@ -197,7 +208,7 @@ class Evaluator(_Shared):
         "Evaluate one combination."
         out = self.logs.row
         try:
-            signal = self._signal(params)
+            signal = self.signal_of(params)
             target = signal.target.to_numpy(dtype=float)
             sized = sized_targets(target, self.prices, self.study.terms.sizing, self.study.data.step_ms)[
                 self.study.skip :
@@ -213,18 +224,6 @@ class Evaluator(_Shared):
             out[:] = math.nan
             return FAILED, out, f"{type(e).__name__}: {e}"
         return DONE, out, ""
-
-    def _signal(self, params: dict) -> Signal:
-        "The signal; a strategy that writes into remembered arrays is called again with its own."
-        try:
-            return self.study.strategy(self.study.data.bars, **params)
-        except Exception as e:
-            if not self.single or "readonly" not in str(e).replace("-", ""):
-                raise
-        with self.memo.aside():
-            signal = self.study.strategy(self.study.data.bars, **params)
-        self.memo.arrays = False
-        return signal
 
     def _quickly(self, target: np.ndarray, out: np.ndarray) -> None:
         "Trade targets of one symbol."
