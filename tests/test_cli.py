@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from markets import walk
 
 from rrr.app.cli import main
 from rrr.app.desk import Desk
 from rrr.data.ingest import import_mock
+from rrr.data.resample import resample
 from rrr.store.schema import Table
+from rrr.store.writer import write_bars
 
 HEAD = "timestamp,open,high,low,close,volume\n"
 GOOD = [f"2024-01-01T{h:02d}:00Z,100,101,99,100,5\n" for h in range(24)]
@@ -124,6 +127,9 @@ def test_a_bad_file_gets_one_sentence_and_leaves_the_store_as_it_was(filled, tmp
         (["backtest", "sma_cross", "--symbol", "BTC-USD", "--capital", "-5"], "capital"),
         (["backtest", "sma_cross", "--symbol", "BTC-USD", "--capital", "nan"], "capital"),
         (["backtest", "sma_cross", "--symbol", "BTC-USD", "--fee-bps", "-1"], "fee_bps"),
+        (["backtest", "sma_cross", "--symbol", "BTC-USD", "--detail", "15m"], "no 15m bars of BTC-USD below 1h are stored"),
+        (["backtest", "sma_cross", "--symbol", "BTC-USD", "--detail", "fine"], "count and a unit"),
+        (["ladder", "sma_cross", "--symbol", "BTC-USD", "--detail", "15m"], "no 15m bars of BTC-USD below 1h are stored"),
         (["trade", "--replay", "BTC-USD", "--strategy", "nope"], "unknown strategy"),
         (["trade", "--replay", "BTC-USD", "--from", "2031-01-01"], "start"),
         (["job", "run", "backtst"], "did you mean 'backtest'"),
@@ -209,6 +215,23 @@ def test_synthetic_is_said_wherever_synthetic_data_is_shown(filled):
         assert "SYNTHETIC" in filled(*args)[1]
     assert json.loads(filled("backtest", "sma_cross", "--symbol", "BTC-USD", "--json")[1])["synthetic"] is True
     assert "SYNTHETIC" not in filled("backtest", "buy_and_hold", "--symbol", "BTC-USDT")[1]
+
+
+def test_a_backtest_inside_finer_bars_says_what_they_leave_out_and_is_repeated(filled):
+    fine = walk(40 * 24 * 4, interval="15m")
+    bars = resample(fine, "1h")
+    for interval, frame in (("1h", bars), ("15m", fine.iloc[:-96])):
+        write_bars(Desk(filled.home).db, "ETH-USD", interval, frame, "made up")
+    asked = ["chandelier", "--symbol", "ETH-USD", "--interval", "1h", "--detail", "15m"]
+    code, out, _ = filled("backtest", *asked)
+    note = "ETH-USD: no finer bars in 24 bars of 960, the first bar with some opens at 2024-01-01 00:00"
+    assert code == 0 and f"note: {note}" in out
+    run_id = out.split()[-1]
+    assert "15m" in filled("runs", run_id)[1] and filled("check", "repeat", run_id)[0] == 0
+    answer = json.loads(filled("backtest", *asked, "--json")[1])
+    assert answer["notes"][0].startswith(note) and [x["interval"] for x in answer["inputs"]] == ["1h", "15m"]
+    steps = json.loads(filled("ladder", *asked, "--json")[1])
+    assert steps["notes"][0].startswith(note) and {"funding", "interest"} <= set(steps["rungs"]["next open, costs"])
 
 
 def test_secrets_are_never_shown(rrr, monkeypatch):

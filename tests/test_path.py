@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from browser import browser
 from fastapi.testclient import TestClient
+from markets import walk
 
 from rrr.api.app import create_app
 from rrr.app.desk import Desk, repeat
 from rrr.data.ingest import import_mock
+from rrr.data.resample import resample
 from rrr.store.accounts import list_fills
 from rrr.store.runs import get_backtest, list_jobs
+from rrr.store.writer import write_bars
 
 RRR = Path(sys.executable).parent / "rrr"
 SECTIONS = ["Returns", "Equity", "Drawdown", "Risk", "Trading", "All figures", "Data and provenance", "Second opinion",
@@ -125,3 +128,18 @@ def test_a_job_over_several_symbols_reports_them_all_and_its_run_is_repeated(tmp
     assert all(f"<h3>{x} 1h</h3>" in page for x in ("ETH-USD", "BTC-USD")) and run["data_hash"] in page
     _, differs = repeat(Desk(tmp_path).db, told["run_id"])
     assert differs == {}
+
+
+def test_a_job_trades_inside_finer_bars_and_its_report_says_what_they_leave_out(tmp_path):
+    db, fine = Desk(tmp_path).db, walk(2_000, interval="15m")
+    for interval, bars in (("1h", resample(fine, "1h")), ("15m", fine.iloc[400:])):
+        write_bars(db, "ETH-USD", interval, bars, "made up")
+    given = ["symbol=ETH-USD", "strategy=chandelier", "params.entry=10", "detail=15m", "crosscheck=false"]
+    done = subprocess.run(
+        [RRR, "job", "run", "backtest", *(x for p in given for x in ("-p", p)), "--home", tmp_path, "--json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "ETH-USD: no finer bars in 100 bars of 500, the first bar with some" in Path(told["report"]).read_text()
+    assert repeat(db, told["run_id"])[1] == {}

@@ -1,11 +1,14 @@
 "A stored run is done again from the store alone: the bars of each symbol as they were known to it, finer ones too."
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from markets import walk
 
 from rrr.app.desk import Desk, Request, repeat
+from rrr.backtest.ladder import COSTS, DETAIL
 from rrr.backtest.run import backtest, run_row, save
 from rrr.core.errors import DataError, ParameterError
 from rrr.data.resample import resample
@@ -194,3 +197,64 @@ def test_a_ladder_of_several_symbols_descends_into_finer_bars_of_all(desk):
     assert np.isfinite(steps.table.costs).all()
     with pytest.raises(DataError, match="no 5m bars of A-USD,C-USD below 1h are stored: 15m"):
         desk.ladder(Request("strongest", "A-USD,C-USD", "1h", params=CHOICE), "5m")
+
+
+FINE = Request("chandelier", A, "1h", start="2024-01-03", params=dict(entry=10, n=5, ranges=1.0))
+
+
+def test_a_desk_trades_inside_finer_bars_of_the_store_and_repeats_it(desk):
+    b, run_id = desk.backtest(FINE, "15m")
+    start, end = int(b.data.times_ms[0]), int(b.data.times_ms[-1]) + 3_600_000
+    own = backtest(
+        "chandelier",
+        read_bars(desk.db, A, "1h"),
+        FINE.params,
+        start_ms=start,
+        detail=read_bars(desk.db, A, "15m", start, end),
+    )
+    assert b.equity.equals(own.equity) and b.hashes == own.hashes and not b.equity.equals(desk.backtest(FINE)[0].equity)
+    read = get_backtest(desk.db, run_id)[0]["inputs"]
+    assert [(x["interval"], x["first_ms"]) for x in read] == [("1h", int(b.given.times_ms[0])), ("15m", start)]
+    restate(desk.db, A, interval="15m")
+    restate(desk.db, A)
+    assert repeats(desk.db, run_id) and not desk.backtest(FINE, "15m")[0].equity.equals(b.equity)
+
+
+def test_a_desk_reads_finer_bars_as_of_the_moment_that_is_asked_for(desk):
+    before = desk.backtest(FINE, "15m")[0]
+    then = pd.Timestamp(max(x["as_of_ms"] for x in before.inputs), unit="ms", tz="UTC").isoformat()
+    asked = replace(FINE, as_of=then)
+    restate(desk.db, A, interval="15m")
+    b, run_id = desk.backtest(asked, "15m")
+    assert b.equity.equals(before.equity) and repeats(desk.db, run_id)
+
+
+def test_finer_bars_of_several_symbols_are_those_of_all(desk):
+    asked = Request("strongest", "A-USD,C-USD", "1h", params=dict(CHOICE, most=1))
+    b, run_id = desk.backtest(asked, "15m")
+    assert [c.symbol for c in b.covers] == [A, C] and repeats(desk.db, run_id)
+    assert not any(f.code == "detail" for f in b.findings)
+    write_bars(desk.db, A, "30m", walk(100, interval="30m"), "made up")
+    for detail in ("30m", "1h", "4h", "5m"):
+        with pytest.raises(DataError, match=f"no {detail} bars of A-USD,C-USD below 1h are stored: 15m"):
+            desk.backtest(asked, detail)
+    with pytest.raises(ParameterError, match="interval"):
+        desk.backtest(asked, "quarter")
+    part, _ = desk.backtest(FINE, "30m")
+    assert [f.code for f in part.findings] == ["detail"] and part.covers[0].without == 300 - 50
+    with pytest.raises(DataError, match="no bars of A-USD 30m in the asked span"):
+        desk.backtest(replace(FINE, start="2024-01-08"), "30m")
+
+
+def test_finer_bars_that_are_barred_or_made_up_bar_and_mark_the_run(desk):
+    barred = dict(blocked=["price_unit"])
+    write_bars(desk.db, A, "30m", walk(600, interval="30m"), "made up", True, assess=lambda rows, blocks: barred)
+    with pytest.raises(DataError, match="A-USD inside them have problems that bar them from use .price_unit"):
+        desk.backtest(FINE, "30m")
+    with pytest.raises(DataError, match="the 30m bars of A-USD have problems"):
+        desk.ladder(FINE, "30m")
+    b, _ = desk.backtest(replace(FINE, accept_blocked=True), "30m")
+    assert b.blocked == ("price_unit",) and b.synthetic and "blocked" in {f.code for f in b.findings}
+    steps = desk.ladder(replace(FINE, accept_blocked=True), "30m").runs
+    assert steps[DETAIL].blocked == ("price_unit",) and steps[DETAIL].synthetic and not steps[COSTS].blocked
+    assert not desk.ladder(FINE).runs[DETAIL].blocked  # takes the 15m bars

@@ -73,6 +73,9 @@ def backtest(
     strategy: Annotated[str, typer.Argument(help="A registered strategy, such as sma_cross or buy_and_hold.")],
     symbol: Symbols,
     interval: Interval = None,
+    detail: Annotated[
+        str | None, typer.Option(metavar="INTERVAL", help="Finer stored bars of the same symbols to trade inside.")
+    ] = None,
     start: From = None,
     end: To = None,
     param: Params = [],  # noqa: B006 typer copies it
@@ -86,7 +89,8 @@ def backtest(
     """Run a strategy over stored bars and store the run.
 
     Example: rrr backtest sma_cross --symbol BTC-USD --interval 1h -p fast=20 -p slow=100,
-    rrr backtest pairs --symbol BTC-USD --symbol ETH-USD --interval 1h"""
+    rrr backtest pairs --symbol BTC-USD --symbol ETH-USD --interval 1h,
+    rrr backtest chandelier --symbol BTC-USD --interval 1h --detail 15m"""
     from rrr.app.desk import Request
     from rrr.backtest.run import run_row
 
@@ -94,12 +98,14 @@ def backtest(
         strategy, ",".join(symbol), interval, start, end, read_pairs(param), fee_bps, slippage_bps, capital, as_of,
         accept_blocked,
     )  # fmt: skip
-    b, run_id = desk().backtest(asked)
+    b, run_id = desk().backtest(asked, detail)
     value, trades = run_row(b, run_id)
-    text = f"{b!r}\n{_figures(b.metrics)}\nbuy and hold over the same bars: {b.benchmark.metrics['total_return']:.2%}\nstored as run {run_id}"
-    answer(value | {"trades": trades}, json, text)
+    held = f"buy and hold over the same bars: {b.benchmark.metrics['total_return']:.2%}"
+    notes = [f.text for f in b.findings]
+    text = [f"{b!r}\n{_figures(b.metrics)}\n{held}", *(f"note: {x}" for x in notes), f"stored as run {run_id}"]
+    answer(value | {"trades": trades, "notes": notes}, json, "\n".join(text))
 
-
+# %% ../../nbs/90_app/10_cli.ipynb #790938c1
 @check_app.command("parity")
 def check_parity(
     strategy: Annotated[str, typer.Argument(help="A registered strategy.")],

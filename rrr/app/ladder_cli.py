@@ -38,4 +38,5 @@ def ladder(
     )
     steps = desk().ladder(asked, detail)
     rows = {k: {c: None if v != v else v for c, v in r.items()} for k, r in steps.table.to_dict("index").items()}
-    answer({"run": next(iter(steps.runs.values())).title, "rungs": rows}, json, repr(steps))
+    title, notes = next(iter(steps.runs.values())).title, list(steps.notes)
+    answer({"run": title, "rungs": rows, "notes": notes}, json, repr(steps))

@@ -98,13 +98,22 @@ def tier_rows(tiers) -> tuple[tuple[float, float, float], ...]:
     return rows
 
 # %% ../../nbs/60_backtest/02_run.ipynb #8cceb390
+def _attrs(given: pd.DataFrame | Mapping[str, pd.DataFrame] | None) -> list[dict]:
+    "What frames say of themselves."
+    return [f.attrs for f in (given.values() if isinstance(given, Mapping) else [given]) if isinstance(f, pd.DataFrame)]
+
+
+def _stamps_of(*given: pd.DataFrame | Mapping[str, pd.DataFrame] | None) -> dict:
+    "What is true of a run where it is true of any of the frames."
+    each = [a for x in given for a in _attrs(x)]
+    blocked = tuple(dict.fromkeys(code for a in each for code in a.get("blocked", ())))
+    return {"synthetic": any(a.get("synthetic", False) for a in each), "blocked": blocked}
+
+
 def _known(bars: pd.DataFrame | Mapping[str, pd.DataFrame]) -> dict:
     "What bars say of themselves; of several symbols, what is true of any."
-    frames = [f for f in (bars.values() if isinstance(bars, Mapping) else [bars]) if isinstance(f, pd.DataFrame)]
-    each = [f.attrs for f in frames]
-    known = {"symbol": "?", "synthetic": any(a.get("synthetic", False) for a in each)}
-    known["interval"] = next((a["interval"] for a in each if a.get("interval")), None)
-    known["blocked"] = tuple(dict.fromkeys(code for a in each for code in a.get("blocked", ())))
+    each = _attrs(bars)
+    known = {"symbol": "?", "interval": next((a["interval"] for a in each if a.get("interval")), None)}
     moments = [a.get("as_of_ms") for a in each]
     known["as_of_ms"] = max(moments) if moments and None not in moments else None
     if isinstance(bars, pd.DataFrame):
@@ -162,7 +171,7 @@ def backtest(
     s = get_strategy(strategy) if isinstance(strategy, str) else strategy
     _check_kinds(s, costs, start_ms, sizing, risk)
     costs, params, capital = costs or Costs(), s.params(params), opening_cash(capital)
-    known = _known(bars)
+    known = _known(bars) | _stamps_of(bars, detail)
     interval = interval or known["interval"]
     if interval is None:
         raise ParameterError("the interval is not known: pass interval=, such as '1h'.")
@@ -175,8 +184,9 @@ def backtest(
     if skip == len(p.times_ms):
         raise DataError(f"no bars from the asked start on: the last one opens at {format_time(int(p.times_ms[-1]))}.")
     if known["blocked"] and not accept_blocked:
+        which = interval if _stamps_of(bars)["blocked"] else "inside them"
         raise DataError(
-            f"the bars of {name} {interval} have problems that bar them from use ({', '.join(known['blocked'])}): "
+            f"the bars of {name} {which} have problems that bar them from use ({', '.join(known['blocked'])}): "
             "look with `rrr data check`, and allow it with accept_blocked if they do not matter here."
         )
     signal = s(p.bars, **params)
@@ -242,7 +252,9 @@ def again(
     funded: bool = True,  # whether funding is charged, where the run was charged any
 ) -> Backtest:
     "Trade the signal of a run once more, at other costs, prices, or inside finer bars."
-    names = _same(b)
+    names, told = _same(b), _stamps_of(detail)
+    names["synthetic"] = names["synthetic"] or told["synthetic"]
+    names["blocked"] = tuple(dict.fromkeys(names["blocked"] + told["blocked"]))
     p = b.given if frame is None else b.given._replace(frame=frame)
     terms = b.terms if costs is None else replace(b.terms, costs=costs)
     terms = terms if tiers is None else replace(terms, tiers=tier_rows(tiers))
