@@ -24,9 +24,11 @@ from rrr.backtest.metrics import (
     sortino_ratio,
 )
 from rrr.backtest.moments import ratios, sample_moments
+from rrr.backtest.row import figures_of_fills
 from rrr.backtest.run import backtest
 from rrr.core.errors import DataError
 from rrr.execution.costs import Costs
+from rrr.execution.orders import FILL as FILL_LOG
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -298,6 +300,41 @@ def test_shape_regression_and_chance_are_scipys():
     line = stats.linregress(close.pct_change().iloc[1:], r[1:])
     assert (m["beta"], m["alpha"]) == pytest.approx((line.slope, line.intercept * 365), rel=1e-9)
     assert m["probabilistic_sharpe"] == pytest.approx(stats.norm.cdf(m["sharpe"] / m["sharpe_error"]), rel=1e-12)
+
+
+def stored(seed, n, each, capital) -> tuple:
+    "Closes, log of fills of one symbol, equity and position at each close: long, short, and flat for long"
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, n)))
+    cash, held, fills = capital, 0.0, []
+    equity, position = np.empty(n), np.empty(n)
+    for t in range(n):
+        while rng.random() < 1 / each:  # the first bar as well, and several in a bar
+            wanted = float(rng.choice([0, 0, 0, 10, -5]))
+            q, price = wanted - held, close[t] * (1 + rng.normal(0, 0.005))
+            if q:
+                cash, held = cash - q * price - abs(q) * price * 0.001, wanted
+                fills.append((t, q, abs(q) * price, abs(q) * price * 0.001, abs(q) * 0.01, held, cash))
+        position[t], equity[t] = held, cash + held * close[t]
+    log = np.zeros(len(fills), FILL_LOG)
+    names = ["bar", "quantity", "value", "fee", "slippage", "position", "cash"]
+    for k, name in enumerate(names):
+        log[name] = [f[k] for f in fills]
+    return close, log, equity, position
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.sampled_from([1, 2, 7, 8, 9, 64, 511, 512, 513, 1024, 1030, 2600]),
+    each=st.sampled_from([1.5, 3, 40, 700]),
+    capital=st.sampled_from([1e6, 1500.0]),  # the smaller one is ruined at times, and goes on
+)
+def test_the_fills_of_one_symbol_say_everything(seed, n, each, capital):
+    close, fills, equity, position = stored(seed, n, each, capital)
+    times = np.cumsum(np.random.default_rng(seed + 1).integers(1, 4, n)) * 3_600_000
+    want = by_definition(equity, position, times, fills, close, capital, 3_600_000)
+    assert figures_of_fills(close, fills, shared(times, close, capital, 3_600_000)) == close_to(want, rel=1e-8)
 
 
 def portfolio(close, fills, capital, step_ms):

@@ -76,12 +76,12 @@ class Span(NamedTuple):
 
 def span_of(
     symbol: str,
-    times_ms: np.ndarray,  # int64, rising
+    times_ms: np.ndarray,  # int64, rising by a step or more
     step_ms: int,
 ) -> Span:
     "The span of a symbol and its gaps."
     first, last = (int(x) for x in times_ms[[0, -1]])
-    if last - first == (len(times_ms) - 1) * step_ms:  # they rise by a step or more, so none is wider
+    if last - first == (len(times_ms) - 1) * step_ms:  # then none is wider
         return Span(symbol, first, last, 0, 0, None)
     steps = np.diff(times_ms)
     wide = np.flatnonzero(steps > step_ms)

@@ -224,8 +224,14 @@ def _put(b, size, close, market, first, count, cash, position):
 def _along_fills(close, fills, given, b):
     "Walk along the closes between the fills of one symbol."
     n, w, cash, position = len(close), b.walk[0], given.capital, 0.0
-    last = given.capital if len(fills) == 0 else fills[-1].cash + fills[-1].position * close[-1]
-    _set_out(b, given, given.capital, last, n)
+    first = last = given.capital
+    for i in range(len(fills)):
+        if fills[i].bar > 0:
+            break
+        first = fills[i].cash + fills[i].position * close[0]
+    if len(fills) > 0:
+        last = fills[-1].cash + fills[-1].position * close[-1]
+    _set_out(b, given, first, last, n)
     start = size = held = 0
     still = 0.0
     for i in range(len(fills) + 1):

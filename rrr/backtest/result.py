@@ -26,7 +26,6 @@ from ..data.findings import WARN, Finding, counted
 from ..execution.costs import Costs
 from ..execution.orders import BY_RISK, BY_RUIN, FILL_REASONS, FILLED, FLAT, OPEN, REASONS, REJECTED, SIBLING
 from ..execution.orders import STATUSES, TIMES_IN_FORCE, TYPES
-from ..store.bars import epoch_ms
 from ..strategy.contract import Signal, Strategy
 
 # %% ../../nbs/60_backtest/02_result.ipynb #62c7e077

@@ -26,7 +26,7 @@ from ..execution.costs import Costs
 from ..execution.kernel import run_targets
 from ..execution.loop import _run
 from ..execution.orders import FILL
-from ..strategy.contract import Bars, Signal, get_strategy
+from ..strategy.contract import Signal, get_strategy
 import rrr.strategy.library  # noqa: F401 registers the strategies
 
 # %% ../../nbs/60_backtest/08_warm.ipynb #d6b18c78
