@@ -295,6 +295,26 @@ def test_the_fast_loop_is_the_general_one_where_both_apply(w):
         np.testing.assert_array_equal(orders[: trader[0]["orders"]][name], theirs[name])
 
 
+def test_ruin_is_booked_by_the_fast_loop_as_by_the_general_one():
+    ruined = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        close = rng.uniform(1e-3, 1e3) * np.cumprod(1 + rng.normal(0.1, 0.3, 30).clip(-0.9))
+        costs, target, none = (
+            Costs(fee_bps=35),
+            np.where(rng.random(30) < 0.3, rng.choice([-1.0, 1.0], 30), NAN),
+            np.zeros(30),
+        )
+        m = market(close, close, close, close, none, HOUR * np.arange(30))
+        book, curves = run_orders(new_book(1000.0, costs, 1, HOUR, risk=Risk(max_leverage=3.0)), m, wishes(target))
+        trader, cash, logs = new_trader(1000.0), np.empty(30), (np.empty(2, ORDER), np.empty(2, FILL))
+        _, fills = run_targets(close, close, target, cost_table(costs), 3.0, trader, *logs, cash, none[:0], none[:0])
+        assert fills[: trader[0]["fills"]].tobytes() == fills_of(book).tobytes()
+        np.testing.assert_array_equal(cash, curves.cash)
+        ruined += trader[0]["ruined"]
+    assert 20 < ruined < 80
+
+
 # Cases by hand
 
 

@@ -131,9 +131,11 @@ def _mark(book: Book, market: Market, t: int) -> None:
         for s in book.sequence:
             h = book.holdings[s]
             if h.position != 0.0:
-                moved, value = -h.position, exact(abs(h.position * h.mark))
-                paid = exact(value * fee_fraction(book.costs[s], book.tiers, a.traded, NO))
-                a.cash, h.position = exact(a.cash + h.position * h.mark - paid), 0.0
+                moved = 0.0 - h.position
+                paid = exact(abs(moved) * h.mark * fee_fraction(book.costs[s], book.tiers, a.traded, NO))
+                cash = exact(a.cash + h.position * h.mark - paid)
+                value = exact(abs(cash - a.cash + paid))  # what it moved to the last digit, as for every fill
+                a.cash, h.position = cash, 0.0
                 log_fill(book, NOBODY, s, moved, h.mark, h.mark, value, paid, NO, BY_RUIN)
         a.equity, a.halted = a.cash, True
     a.peak = max(a.peak, a.equity)
