@@ -270,6 +270,14 @@ def test_any_numbers_give_a_defined_result(data, name, n):
         assert np.isnan(out[~finite]).all()
 
 
+def test_what_is_too_large_for_a_float_is_undefined_beside_a_hole_too():
+    rows = [(2, 1, 1, 1e9), (1e-300, 0, 100, 1e9), (2, 1, 1, 1e9), (NAN, NAN, NAN, NAN), (2, 1, 1, 1e9)]
+    columns = [np.array(x, dtype=float) for x in zip(*rows, strict=True)]
+    for upto in (3, 5):
+        out = INDICATORS["ad"](*(x[:upto] for x in columns))
+        assert not np.isinf(out).any() and np.isnan(out[1:3]).all() and np.isfinite(out[0])
+
+
 @settings(deadline=None, max_examples=400)
 @given(
     name=st.sampled_from(sorted(INDICATORS)), n=st.integers(0, 300), cut=st.integers(0, 300), seed=st.integers(0, 99)

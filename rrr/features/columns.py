@@ -106,15 +106,14 @@ def run_kernel(
     if n and all(math.isfinite(a[0]) for a in arrays) and math.isfinite(kernel(*arrays, *params, *outs)):
         return
     finite = np.logical_and.reduce([np.isfinite(a) for a in arrays])
-    if n and finite.all():  # something was too large for a float
+    if not (n and finite.all()):
         for out in outs:
-            out[np.isinf(out)] = np.nan
-        return
+            out.fill(np.nan)
+        edges = np.flatnonzero(np.diff(finite, prepend=False, append=False))
+        for start, stop in edges.reshape(-1, 2).tolist():
+            kernel(*(a[start:stop] for a in arrays), *params, *(out[start:stop] for out in outs))
     for out in outs:
-        out.fill(np.nan)
-    edges = np.flatnonzero(np.diff(finite, prepend=False, append=False))
-    for start, stop in edges.reshape(-1, 2).tolist():
-        kernel(*(a[start:stop] for a in arrays), *params, *(out[start:stop] for out in outs))
+        out[np.isinf(out)] = np.nan  # too large for a float
 
 # %% ../../nbs/30_features/01_columns.ipynb #4a7d2ab0
 _memo: ContextVar["Memo | None"] = ContextVar("memo", default=None)
