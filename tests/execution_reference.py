@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf, isnan, sqrt
 
 from rrr.execution.costs import Costs
-from rrr.execution.quantities import exact, held_after, stepped, tradable
+from rrr.execution.quantities import exact, held_after, on_tick, stepped, tradable
 from rrr.execution.risk import Risk
 
 DAY_MS, YEAR_MS = 86_400_000, 365 * 86_400_000
@@ -79,8 +79,15 @@ class Reference:
         if o.type == "trailing_stop":
             o.extreme = o.extreme or self.mark[symbol] or (inf if o.buys else 0.0)
             o.stop = o.extreme * (1 + o.trail if o.buys else 1 - o.trail)
+        o.limit = on_tick(o.limit, self.costs.tick, not o.buys)  # not dearer, not cheaper than asked
+        self.later(o)
         self.tickets.append(o)
         return o
+
+    def later(self, o):
+        "A stop or target off the steps of the venue is put where it triggers later"
+        upwards = o.buys if o.type in STOPPING else not o.buys
+        o.stop = on_tick(o.stop, self.costs.tick, upwards)
 
     # A bar
 
@@ -157,6 +164,7 @@ class Reference:
                 elif o.type == "trailing_stop" and not o.triggered and not o.fresh:
                     o.extreme = min(o.extreme, rows[o.symbol][2]) if o.buys else max(o.extreme, rows[o.symbol][1])
                     o.stop = o.extreme * (1 + o.trail if o.buys else 1 - o.trail)
+                    self.later(o)
                 o.rested, o.fresh = True, False
 
     def price(self, o, phase, open_, high, low):
@@ -164,7 +172,7 @@ class Reference:
         if o.type == "market" or (o.triggered and not o.rests):
             return open_ if phase == "open" else None
         if o.rests or o.type == "take_profit":
-            level, tick = (o.limit, self.costs.tick) if o.rests else (o.stop, 0.0)
+            level, tick = (o.limit, 0.999 * self.costs.tick) if o.rests else (o.stop, 0.0)
             good = (lambda p: p <= level - tick) if o.buys else (lambda p: p >= level + tick)
             if phase == "open":
                 return open_ if good(open_) else None

@@ -1,6 +1,7 @@
 "Finer bars, sizes, small orders and hard cases: the loop against the slow reference, and by hand."
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rrr.execution.costs import Costs
 from rrr.execution.inputs import market, wishes
 from rrr.execution.loop import new_book, run_orders
 from rrr.execution.orders import FILL_REASONS, NONE, REASONS, STATUSES, order_rows
-from rrr.execution.quantities import exact
+from rrr.execution.quantities import exact, on_tick
 from rrr.execution.risk import Risk
 from rrr.execution.sizing import Sizing, kelly_share, of_share, sized, volatility_share
 
@@ -177,6 +178,66 @@ def test_what_does_not_fit_the_market_is_refused_before_memory_is_read():
     for more in (dict(symbols=2, sequence=[0, 0]), dict(symbols=3, costs=[Costs()] * 2)):
         with pytest.raises(ParameterError, match="symbols need costs"):
             new_book(1000.0, **{"costs": Costs()} | more)
+
+
+# Price steps
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(1, 10**7), st.sampled_from(["0.01", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "0.00001"]), st.data())
+def test_a_price_goes_to_a_step_of_the_venue_and_one_on_a_step_stays(steps, tick, data):
+    on = Decimal(tick) * steps
+    between = float(on + Decimal(tick) * Decimal(data.draw(st.sampled_from(["0.001", "0.4", "0.5", "0.999"]))))
+    for up in (True, False):
+        assert on_tick(float(on), float(tick), up) == float(on) == on_tick(float(on) * (1 + 2e-16), float(tick), up)
+    assert on_tick(between, float(tick), False) == float(on)
+    assert on_tick(between, float(tick), True) == float(on + Decimal(tick))
+
+
+@pytest.mark.parametrize(
+    ("asked", "booked"),
+    [
+        (dict(quantity=1.0, type="limit", limit=95.3), (95.25, NAN)),  # not dearer than asked
+        (dict(quantity=-1.0, type="limit", limit=105.3), (105.5, NAN)),
+        (dict(quantity=1.0, type="stop", stop=105.3), (NAN, 105.5)),  # later than asked
+        (dict(quantity=-1.0, type="stop", stop=95.3), (NAN, 95.25)),
+        (dict(quantity=1.0, type="stop_limit", stop=105.3, limit=106.3), (106.25, 105.5)),
+        (dict(quantity=-1.0, type="stop_limit", stop=95.3, limit=94.3), (94.5, 95.25)),
+        (dict(quantity=-1.0, type="stop_loss", stop=95.3, reduce_only=True), (NAN, 95.25)),
+        (dict(quantity=-1.0, type="take_profit", stop=105.3, reduce_only=True), (NAN, 105.5)),
+        (dict(quantity=1.0, type="take_profit", stop=95.3, reduce_only=True), (NAN, 95.25)),
+        (dict(quantity=-1.0, type="trailing_stop", trail=0.047), (NAN, 95.25)),
+        (dict(quantity=1.0, type="trailing_stop", trail=0.053), (NAN, 105.5)),
+        (dict(quantity=1.0, type="limit", limit=95.25), (95.25, NAN)),
+    ],
+    ids=lambda x: f"{x['type']} {x['quantity']:+.0f}" if isinstance(x, dict) else "",
+)
+def test_prices_of_orders_are_put_on_the_steps_of_the_venue(asked, booked):
+    _, _, book = one(flat(100, 100), Costs(fee_bps=0, tick=0.25), requests=[dict(decided=0, **asked)])
+    np.testing.assert_array_equal([book.orders[0]["limit"], book.orders[0]["stop"]], booked)
+    _, _, free = one(flat(100, 100), Costs(fee_bps=0), requests=[dict(decided=0, **asked)])
+    np.testing.assert_array_equal(free.orders[0]["limit"], asked.get("limit", NAN))
+
+
+def test_attached_and_trailing_stops_and_limits_of_targets_keep_to_the_steps():
+    asked = [dict(decided=0, quantity=1.0, stop_loss=0.047, take_profit=0.053, trailing=0.1)]
+    prices = [*flat(100, 100), (100, 104, 100, 104, 1.0), (104, 104, 104, 104, 1.0)]
+    _, _, book = one(prices, Costs(fee_bps=0, tick=0.25), requests=asked)
+    assert book.orders["stop"][1:4].tolist() == [95.25, 105.5, 93.5]  # 95.3 and 105.3 of 100, and 93.6 of 104
+    for target, limit in ((1.0, 95.25), (-1.0, 95.5)):
+        m = market(*[[100.0] * 2] * 5, HOUR * np.arange(2))
+        book, _ = run_orders(new_book(1000.0, Costs(tick=0.25)), m, wishes([target, NAN], limit=[95.3, NAN]))
+        assert book.orders[0]["limit"] == limit
+
+
+@pytest.mark.parametrize("cents", [3, 6, 15, 10_006])
+def test_one_step_through_is_enough_whatever_floats_make_of_it(cents):
+    limit, low = cents / 100, (cents - 1) / 100
+    prices = [*flat(cents / 100), (limit, limit, low, low, 1.0)]
+    asked = [dict(decided=0, quantity=1.0, type="limit", limit=limit)]
+    assert one(prices, Costs(fee_bps=0, tick=0.01), requests=asked)[0] == [(1, 1.0, limit, "order")]
+    prices = [*flat(limit), (limit, limit, limit, limit, 1.0)]
+    assert one(prices, Costs(fee_bps=0, tick=0.01), requests=asked)[0] == []
 
 
 # Inside one bar

@@ -31,7 +31,7 @@ class Costs:
     volume_impact: float = 0.0  # times the squared share of the bar's volume, a fraction of the price
     root_impact: float = 0.0  # times volatility per bar and the square root of that share
     participation: float = 0.0  # largest share of a bar's volume that our fills may take, 0 for no cap
-    tick: float = 0.0  # price step: a limit must be traded through by one; 0: a touch is enough
+    tick: float = 0.0  # price step of orders; a limit must be traded through by one; 0: no steps, a touch is enough
     latency_bars: int = 0  # bars between the decision's next bar and the first that an order can meet
     bracket_delay_bars: int = 0  # bars from an entry until its stop and target work; 0: at once
     borrow_bps_year: float = 0.0  # interest on short positions and on negative cash

@@ -26,6 +26,7 @@ from rrr.execution.book import (
     meet,
     new_book,
     place,
+    to_ticks,
 )
 from .costs import Costs, fee_fraction
 from .inputs import Market, Wishes, market, wishes
@@ -209,6 +210,7 @@ def _decide(book: Book, wishes: Wishes, t: int, s: int) -> None:
         o.trailing, limit = _fraction(wishes.trailing, t, s), _fraction(wishes.limit, t, s)
         if limit > 0.0:
             o.type, o.limit = LIMIT, limit
+            to_ticks(o, cost.tick)
 
 # %% ../../nbs/55_execution/10_loop.ipynb #9066c628
 @njit(**INNER)
@@ -326,7 +328,7 @@ def _idle(
             o = orders[live[k]]
             if o.active_from <= a.bar and not np.isnan(high[t, o.symbol]):
                 if o.type == TRAILING_STOP:
-                    trail(o, high[t, o.symbol], low[t, o.symbol])
+                    trail(o, high[t, o.symbol], low[t, o.symbol], costs[o.symbol].tick)
                 o.rested = True
         _learn(holdings, sequence, close, t)
         a.carry = exact(a.carry + paid) if paid != 0.0 else a.carry
