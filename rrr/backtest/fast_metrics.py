@@ -12,7 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .moments import BINS, CHUNK, NOISE, about_mean, against_market, chunk_drawdown, chunk_sums, fill_bins
+from rrr.backtest.moments import (
+    BINS,
+    BLOCK,
+    CHUNK,
+    NOISE,
+    about_mean,
+    against_market,
+    chunk_drawdown,
+    chunk_sums,
+    fill_bins,
+)
 from .moments import over, ratios, tail_quantile
 from .trips import TRIP, pair_fills
 from ..core.errors import DataError
@@ -168,38 +178,48 @@ def _set_out(b, given, first, last, bars):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum_up(b, given, size):
-    "Take the chunk into the sums."
-    w, r, curve = b.walk[0], b.returns[b.walk[0].kept : b.walk[0].kept + size], b.curve
-    gains, losses, squares, joint, power, second, third, fourth, total = chunk_sums(
-        curve[: size + 1], b.market[:size], w.pilot, r
-    )
+def _add(b, given, curve, market, until):
+    "Take equities, ahead of them the one before, into the sums."
+    w, size = b.walk[0], len(market)
+    r = b.returns[w.kept : w.kept + size]
+    gains, losses, squares, joint, power, second, third, fourth, total = chunk_sums(curve, market, w.pilot, r)
     w.gains, w.losses, w.squares, w.joint = w.gains + gains, w.losses + losses, w.squares + squares, w.joint + joint
     w.power, w.second = w.power + power, w.second + second
     w.third, w.fourth = w.third + third, w.fourth + fourth
-    state, lowest = chunk_drawdown(
-        curve[1 : size + 1], b.until[:size], given.times_ms, (w.peak, w.since, w.depth, w.longest_ms)
-    )
-    w.peak, w.since, w.depth, w.longest_ms = state
-    w.kept, w.equity, w.lowest, curve[0] = w.kept + size, w.equity + total, min(w.lowest, lowest), curve[size]
+    state = w.peak, w.since, w.depth, w.longest_ms
+    (w.peak, w.since, w.depth, w.longest_ms), lowest = chunk_drawdown(curve[1:], until, given.times_ms, state)
+    w.kept, w.equity, w.lowest = w.kept + size, w.equity + total, min(w.lowest, lowest)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_up(b, given, size):
+    "Take the chunk into the sums, and begin another."
+    _add(b, given, b.curve[: size + 1], b.market[:size], b.until[:size])
+    b.curve[0] = b.curve[size]
 
 # %% ../../nbs/60_backtest/01_fast_metrics.ipynb #08a92f72
 @njit(cache=True, nogil=True, error_model="numpy")
 def _along_curve(equity, given, b):
     "Walk along an array of equity."
-    n, w = len(equity), b.walk[0]
+    n, w, times, until, before = len(equity), b.walk[0], given.times_ms, b.until, given.capital
     _set_out(b, given, equity[0], equity[-1], n)
-    for start in range(0, n, CHUNK):
-        stop = min(start + CHUNK, n)
-        before, moves = b.curve[0], 0
-        for k in range(start, stop):
-            moves += equity[k] != before
-        size = stop - start if moves else 1
-        for k in range(size):
-            b.curve[1 + k], b.market[k], b.until[k] = equity[start + k], given.market[start + k], start + k
-        b.until[size - 1] = stop - 1
-        w.equity += (stop - start - size) * before
-        _sum_up(b, given, size)
+    for start in range(0, n, BLOCK):
+        stop, k = min(start + BLOCK, n), start
+        while k < stop and equity[k] == before:
+            k += 1
+        if k > start:  # it has stayed up to here
+            w.equity += (k - start) * before
+            w.since = k - 1 if before >= w.peak else w.since
+            w.longest_ms = max(w.longest_ms, times[k - 1] - times[w.since])
+        size = stop - k
+        for i in range(size):
+            until[i] = k + i
+        if k == 0:
+            b.curve[1 : size + 1] = equity[:size]
+            _add(b, given, b.curve[: size + 1], given.market[:size], until[:size])
+        elif k < stop:
+            _add(b, given, equity[k - 1 : stop], given.market[k:stop], until[:size])
+        before = equity[stop - 1]
 
 # %% ../../nbs/60_backtest/01_fast_metrics.ipynb #85a4b132
 @njit(cache=True, nogil=True)
@@ -348,8 +368,10 @@ def metric_row(
     "Write all metrics of one run into `out`, in the order of `NAMES`."
     b = buffers
     _along_curve(equity, given, b)
+    held_bars = 0
     for k in range(len(position)):
-        b.walk[0].held += position[k] != 0.0
+        held_bars += position[k] != 0.0
+    b.walk[0].held = held_bars
     _, closed = pair_fills(bar, symbol, quantity, value, fee, held, last_close, b.trips, b.opened, b.held)
     _write(out, len(equity), given, b, closed, value, fee, slippage)
 
