@@ -95,6 +95,13 @@ def labelled_like(
     return pd.Series(out, index=like.index, name=like.name, copy=False) if isinstance(like, pd.Series) else out
 
 # %% ../../nbs/30_features/01_columns.ipynb #3c980d16
+def _to_read(a: np.ndarray) -> np.ndarray:
+    "The array as one to read only: every kernel is then compiled once, and gives every kind of input the same digits."
+    a = a.view()
+    a.flags.writeable = False
+    return a
+
+
 def run_kernel(
     kernel: Callable[..., float],  # (*arrays, *params, *outs) -> a number that is finite if all inputs are
     arrays: list[np.ndarray],  # float64, shape (n,), contiguous
@@ -102,7 +109,7 @@ def run_kernel(
     outs: list[np.ndarray],  # float64, shape (n,), contiguous, to be filled
 ) -> None:
     "Fill the outputs of one column, each run of finite bars as a history of its own."
-    n = len(arrays[0])
+    n, arrays = len(arrays[0]), [_to_read(a) for a in arrays]
     if n and all(math.isfinite(a[0]) for a in arrays) and math.isfinite(kernel(*arrays, *params, *outs)):
         return
     finite = np.logical_and.reduce([np.isfinite(a) for a in arrays])
