@@ -20,6 +20,7 @@ from rrr.store.db import Database
 from rrr.store.records import add_records, add_symbol, count_records, find_records, list_symbols, records_frame
 from rrr.store.schema import (
     AuditRow,
+    BacktestInputRow,
     BacktestRunRow,
     BacktestTradeRow,
     BarRow,
@@ -85,7 +86,8 @@ ROWS = {
     BacktestRunRow: ON | HASHES | dict(run_id="r1", created_at=NOW, strategy="s", params={"fast": 10}, first_ms=0,
                                        last_ms=2**42, bars=3, capital=X, costs={}, metrics={"sharpe": None},
                                        equity=[[0, 1.5]], synthetic=True, seed=2**62, as_of_ms=2**42),
-    BacktestTradeRow: dict(run_id="r1", number=1, entry_ms=0, quantity=1.0, entry_price=1.0, exit_price=2.0, fees=0.0,
+    BacktestInputRow: ON | dict(run_id="r1", number=1, first_ms=0, last_ms=1),
+    BacktestTradeRow: dict(run_id="r1", number=1, symbol="BTC-USD", entry_ms=0, quantity=1.0, entry_price=1.0, exit_price=2.0, fees=0.0,
                            pnl=-1.5, return_pct=0.1, status="open"),
     TrialRow: HASHES | dict(study="st", number=0, strategy="s", params={}, status="pruned", run_id="r1", created_at=NOW),
     ReleaseRow: ON | HASHES | dict(release_id="l1", strategy="s", params={}, status="paper", gates={"sharpe": 1.5},
