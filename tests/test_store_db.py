@@ -22,7 +22,7 @@ from rrr.store.accounts import record_order
 from rrr.store.bars import bars_frame, data_hash, get_series, read_bars
 from rrr.store.db import Database, get_database_client, get_db, sqlite_pragmas
 from rrr.store.migrate import VERSION_TABLE
-from rrr.store.schema import BacktestTradeRow, BarRow, SymbolRow, Table, TradeRow
+from rrr.store.schema import BacktestInputRow, BacktestTradeRow, BarRow, SymbolRow, Table, TradeRow
 from rrr.store.writer import write_bars
 
 BTC = dict(symbol="BTC-USD", base="BTC", quote="USD")
@@ -121,7 +121,10 @@ def test_no_row_stands_without_what_it_refers_to(db):
         lambda: put(BarRow, bar),
         lambda: record_order(db, "a", order),
         lambda: put(TradeRow, trade),
-        lambda: put(BacktestTradeRow, trip | dict(run_id="r", return_pct=0, status="open")),
+        lambda: put(BacktestTradeRow, trip | dict(run_id="r", symbol="BTC-USD", return_pct=0, status="open")),
+        lambda: put(
+            BacktestInputRow, dict(run_id="r", number=1, symbol="BTC-USD", interval="1m", first_ms=0, last_ms=0)
+        ),
     ):
         with pytest.raises(StoreError, match="(?i)foreign key"):
             orphan()
