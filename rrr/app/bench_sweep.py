@@ -9,11 +9,14 @@ __all__ = ['compiled_cross', 'FEW', 'MANY', 'peak_mb', 'bench_sweep']
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 import numpy as np
 from numba import njit
 
+from .bench import fused, minutes
 from ..backtest.fast_metrics import NAMES
 from ..core.errors import ParameterError
 from ..features.columns import labelled_like
@@ -33,8 +36,7 @@ def _compiled(bars: Bars, fast: int = 10, slow: int = 50) -> Signal:
     if not 0 < fast < slow:
         raise ParameterError(f"fast must be shorter than slow, not {fast} and {slow}.")
     close, out = bars.close, np.empty(len(bars))
-    prices = close.to_numpy()
-    _above(sma(prices, fast), sma(prices, slow), 1 + 1e-9, out)
+    _above(sma(close, fast).to_numpy(), sma(close, slow).to_numpy(), 1 + 1e-9, out)
     return Signal(labelled_like(close, out))
 
 
@@ -98,6 +100,23 @@ print(time.perf_counter() - began, len(pairs), peak_mb())
 """
 
 # %% ../../nbs/90_app/13_bench_sweep.ipynb #a0a6dfe0
+def _bare(n: int, cores: int) -> float:  # seconds
+    "The same pairs through the fused loop, which keeps nothing and rounds no money, on as many threads."
+    bars, loop = minutes(n), fused()
+    prices = [bars[k].to_numpy() for k in ("open", "close")]
+    pairs = [(f, s) for f in FEW["fast"] for s in FEW["slow"]]
+
+    def run(part: list[tuple[int, int]]) -> None:
+        for fast, slow in part:
+            loop(*prices, fast, slow, 0.001, 1e5)
+
+    run(pairs[:1])
+    began = time.perf_counter()
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(run, [pairs[k::cores] for k in range(cores)]))
+    return time.perf_counter() - began
+
+# %% ../../nbs/90_app/13_bench_sweep.ipynb #410ff2ac
 def _run(script: str, *args, copies: int = 1) -> tuple[float, int, int]:  # seconds, combinations, peak MB
     "Run copies of a script at once; the slowest, and what they did and held together."
     calls = [[sys.executable, "-c", script, *map(str, args)] for _ in range(copies)]
@@ -124,6 +143,7 @@ def bench_sweep(
             taken.setdefault(body, []).append(_run(_OURS, body, "FEW", n, cores))
         for kind in kinds:
             taken.setdefault(kind, []).append(_run(_VECTORBT, kind, n, "{copy}", cores, part, copies=cores))
+        taken.setdefault("fused", []).append((_bare(n, cores), len(FEW["fast"]) * len(FEW["slow"]), 0))
     each = {k: median(seconds / count for seconds, count, _ in runs) for k, runs in taken.items()}
     peak = {k: max(mb for _, _, mb in runs) for k, runs in taken.items()}
     rows = [
@@ -136,6 +156,9 @@ def bench_sweep(
          "seconds_per_1000": round(each[k] * 1000, 2), "peak_mb": peak[k]}
         for k, text in kinds.items()
     ]  # fmt: skip
+    text = f"fused loop, {cores} threads, five figures, nothing kept, no money rounded"
+    times = {f"times_vectorbt_{k}": round(each[k] / each["fused"], 1) for k in kinds}
+    rows.append({"what": text, "seconds_per_1000": round(each["fused"] * 1000, 2), **times})
     for body in bodies:
         seconds, count, mb = _run(_OURS, body, "MANY", n, cores)
         row = {"what": f"rrr, {body}, {count:,} combinations", "seconds_per_1000": round(seconds / count * 1000, 2)}

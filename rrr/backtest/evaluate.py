@@ -185,18 +185,6 @@ class _Shared:
         "What the general loop reads"
         return market_of(self._traded) if self._market is None else self._market
 
-    def signal_of(self, params: dict) -> Signal:
-        "The signal; a strategy that writes into remembered arrays is called again with its own."
-        try:
-            return self.study.strategy(self.study.data.bars, **params)
-        except Exception as e:
-            if not self.single or "readonly" not in str(e).replace("-", ""):
-                raise
-        with self.memo.aside():
-            signal = self.study.strategy(self.study.data.bars, **params)
-        self.memo.arrays = False
-        return signal
-
 # %% ../../nbs/60_backtest/06_evaluate.ipynb #321eec81
 class Evaluator(_Shared):
     "Metrics of any combination of a study"
@@ -208,7 +196,7 @@ class Evaluator(_Shared):
         "Evaluate one combination."
         out = self.logs.row
         try:
-            signal = self.signal_of(params)
+            signal = self.study.strategy(self.study.data.bars, **params)
             target = signal.target.to_numpy(dtype=float)
             sized = sized_targets(target, self.prices, self.study.terms.sizing, self.study.data.step_ms)[
                 self.study.skip :

@@ -23,8 +23,10 @@ from rrr.backtest.moments import (
     chunk_drawdown,
     chunk_sums,
     fill_bins,
+    over,
+    ratios,
+    tail_quantile,
 )
-from .moments import over, ratios, tail_quantile
 from .trips import TRIP, pair_fills
 from ..core.errors import DataError
 from ..core.market import YEAR_MS

@@ -368,9 +368,7 @@ class Backtest(Shown, Trading, Account):
     interval: str
     synthetic: bool
     code: str  # `code_hash` when it ran
-    as_of_ms: int | None = (
-        None  # the moment whose knowledge the bars are, the latest of several; None: not from a store
-    )
+    as_of_ms: int | None = None  # the moment whose knowledge the bars are, the latest of several; None: no store
     read_from_ms: int | None = None  # first bar that was read, for the warm-up
     inputs: tuple[dict, ...] = ()  # series that were read, the traded ones first: rows of `backtest_inputs`
     blocked: tuple[str, ...] = ()  # problems of the data that were let through

@@ -7,7 +7,6 @@ __all__ = ['code_hash', 'tier_rows', 'settle', 'backtest', 'again', 'hold', 'thi
 
 # %% ../../nbs/60_backtest/02_run.ipynb #3cde935e
 import hashlib
-import inspect
 import math
 import os
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import pandas as pd
 import rrr
 from .books import Terms, loop_books, quick_books, sized_targets
 from .checks import Prepared, covers_of, market_of, prepared
-from .result import Backtest, order_frame
+from .result import Backtest
 from ..core.errors import DataError, ParameterError
 from ..core.market import OHLCV, format_time
 from ..execution.costs import Costs

@@ -11,8 +11,7 @@ import inspect
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import numpy as np
@@ -143,7 +142,6 @@ class Memo:
         self._places = {_place(x.to_numpy()) for x in self._kept}
         self._values: OrderedDict[tuple, tuple[Values, ...]] = OrderedDict()
         self._lock, self._token, self.most_bytes, self.bytes = threading.Lock(), threading.local(), most_bytes, 0
-        self.arrays = True  # whether arrays are remembered, or labelled values alone
 
     def __enter__(self) -> "Memo":
         self._token.value = _memo.set(self)
@@ -152,23 +150,12 @@ class Memo:
     def __exit__(self, *_) -> None:
         _memo.reset(self._token.value)
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        "Remember nothing, in this thread."
-        token = _memo.set(None)
-        try:
-            yield
-        finally:
-            _memo.reset(token)
-
     def recall(self, kernel: Callable, arrays: list, like: Values, params: tuple, outputs: type | None) -> Values:
         "The values from memory, or computed and remembered."
         places = tuple(_place(a) for a in arrays)
-        labelled = isinstance(like, pd.Series)
-        kept = labelled or (self.arrays and isinstance(like, np.ndarray))
-        if not kept or not self._places.issuperset(places):
+        if not isinstance(like, pd.Series) or not self._places.issuperset(places):
             return _compute(kernel, arrays, like, params, outputs)
-        key = (kernel, places, params, labelled)
+        key = (kernel, places, params)
         with self._lock:
             known = self._values.get(key)
             if known is not None:
@@ -176,13 +163,11 @@ class Memo:
         if known is None:
             made = _compute(kernel, arrays, like, params, outputs)
             known = tuple(made) if outputs else (made,)
-            for x in () if labelled else known:
-                x.flags.writeable = False
             self._remember(key, known)
-        given = [x.copy(deep=False) for x in known] if labelled else known
-        return outputs(*given) if outputs else given[0]
+        copies = [x.copy(deep=False) for x in known]
+        return outputs(*copies) if outputs else copies[0]
 
-    def _remember(self, key: tuple, values: tuple[Values, ...]) -> None:
+    def _remember(self, key: tuple, values: tuple[pd.Series, ...]) -> None:
         with self._lock:
             if key in self._values:
                 return

@@ -12,12 +12,13 @@ import pandas as pd
 from numba import njit
 
 from ..core.errors import ParameterError
+from ..core.market import UNITS_MS
 from ..features.columns import Values, as_arrays, labelled_like
 from ..features.indicators import atr, highest, lowest, roc, sma, stddev
 from ..store.bars import epoch_ms
 from .contract import Bars, Float, Int, Signal, strategy
 
-DAY_MS = 86_400_000
+DAY_MS = UNITS_MS["d"]
 
 # %% ../../nbs/50_strategy/02_trend.ipynb #2794269d
 TIE = 1e-9  # relative: far above rounding, far below one tick of a mean
